@@ -1,0 +1,135 @@
+"""The one distribution of the time to an event, from which every figure of a forecast follows.
+
+A distribution is its survival function `S(t) = P(T > t)` at the edges of a fixed grid, linear in between:
+quantiles, the expected RUL and `P(T <= h)` are read off the same curve, so they cannot contradict each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Recalibration", "TimeToEvent"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TimeToEvent:
+    """`n` distributions on one grid.
+
+    Args:
+        grid: edges `(n_edges,)`, ascending from 0, in the fleet's time unit.
+        survival: `S(grid)`, `(n, n_edges)`, 1 at 0 and never rising. What is left at the last edge is beyond it.
+    """
+
+    grid: Floats
+    survival: Floats
+
+    def __post_init__(self) -> None:
+        grid = np.asarray(self.grid, dtype=np.float64)
+        survival = np.asarray(self.survival, dtype=np.float64)
+        if grid.ndim != 1 or survival.ndim != 2 or survival.shape[1] != len(grid):
+            raise ValueError(f"grid {grid.shape} and survival {survival.shape} do not fit")
+        if grid[0] != 0 or not (np.diff(grid) > 0).all():
+            raise ValueError("the grid must start at 0 and ascend")
+        # Rounding of a float32 network can raise the curve by an ulp; a monotone curve is the contract.
+        survival = np.minimum.accumulate(np.clip(survival, 0.0, 1.0), axis=1)
+        survival[:, 0] = 1.0
+        object.__setattr__(self, "grid", grid)
+        object.__setattr__(self, "survival", survival)
+
+    def __len__(self) -> int:
+        return len(self.survival)
+
+    def __getitem__(self, rows: slice | NDArray[np.intp] | NDArray[np.bool_]) -> TimeToEvent:
+        return TimeToEvent(self.grid, self.survival[rows])
+
+    @cached_property
+    def _widths(self) -> Floats:
+        return np.diff(self.grid)
+
+    def survival_at(self, time: float | Floats) -> Floats:
+        """`S(time)` of each row, `(n,)`; `time` is one number or one a row, beyond the grid the last value."""
+        t = np.clip(np.broadcast_to(np.asarray(time, dtype=np.float64), (len(self),)), 0.0, self.grid[-1])
+        right = np.clip(np.searchsorted(self.grid, t, side="right"), 1, len(self.grid) - 1)
+        rows = np.arange(len(self))
+        share = (t - self.grid[right - 1]) / self._widths[right - 1]
+        left_value = self.survival[rows, right - 1]
+        return left_value + share * (self.survival[rows, right] - left_value)
+
+    def failure_probability(self, horizon: float | Floats) -> Floats:
+        """`P(T <= horizon)` of each row, `(n,)`."""
+        return 1.0 - self.survival_at(horizon)
+
+    def quantile(self, level: float) -> Floats:
+        """The time by which a share `level` has failed, `(n,)`; the last edge where the grid does not reach it."""
+        target = 1.0 - level
+        below = self.survival <= target
+        found = below.any(axis=1)
+        right = np.where(found, below.argmax(axis=1), len(self.grid) - 1)
+        right = np.maximum(right, 1)
+        rows = np.arange(len(self))
+        upper, lower = self.survival[rows, right - 1], self.survival[rows, right]
+        drop = np.where(upper > lower, upper - lower, 1.0)
+        share = np.clip((upper - target) / drop, 0.0, 1.0)
+        return np.where(found, self.grid[right - 1] + share * self._widths[right - 1], self.grid[-1])
+
+    def expected(self, cap: float | None = None) -> Floats:
+        """`E[min(T, cap)]`, the restricted mean survival time (Irwin 1949): the area under `S` up to `cap`."""
+        cap = float(self.grid[-1]) if cap is None else min(cap, float(self.grid[-1]))
+        inside = self.grid < cap
+        edges = np.append(self.grid[inside], cap)
+        values = np.column_stack([self.survival[:, inside], self.survival_at(cap)])
+        return ((values[:, 1:] + values[:, :-1]) / 2 * np.diff(edges)).sum(axis=1)
+
+    def crps(self, time: Floats, cap: float | None = None) -> Floats:
+        """Continuous ranked probability score against observed times, `(n,)` (Gneiting & Raftery 2007, eq. 20).
+
+        `∫ (F(t) − 1{time <= t})² dt` over the grid, up to `cap` if given (then of `min(T, cap)`), exact for the
+        piecewise linear curve.
+        """
+        end = float(self.grid[-1]) if cap is None else min(cap, float(self.grid[-1]))
+        time = np.clip(np.asarray(time, dtype=np.float64), 0.0, None)
+        total = np.zeros(len(self))
+        for k in range(len(self.grid) - 1):
+            a, b = self.grid[k], min(self.grid[k + 1], end)
+            if b <= a:
+                break
+            middle = np.clip(time, a, b)
+            f_a = 1 - self.survival[:, k]
+            f_b = 1 - self.survival_at(b)
+            f_m = f_a + (f_b - f_a) * (middle - a) / (b - a)
+            # ∫ of a squared linear function between values u and v over a length l is l (u² + uv + v²) / 3.
+            total += (middle - a) * (f_a**2 + f_a * f_m + f_m**2) / 3
+            g_m, g_b = f_m - 1, f_b - 1
+            total += (b - middle) * (g_m**2 + g_m * g_b + g_b**2) / 3
+        return total
+
+
+@dataclass(frozen=True)
+class Recalibration:
+    """A monotone map of probabilities, applied to `F = 1 − S`: one calibrated distribution stays one distribution.
+
+    Args:
+        raw: knots of the model's own probability, ascending from 0 to 1.
+        calibrated: the probability found on held-out units at each knot, from 0 to 1, never falling.
+    """
+
+    raw: tuple[float, ...] = (0.0, 1.0)
+    calibrated: tuple[float, ...] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        for name, knots in (("raw", self.raw), ("calibrated", self.calibrated)):
+            if len(knots) < 2 or knots[0] != 0 or knots[-1] != 1 or not (np.diff(knots) >= 0).all():
+                raise ValueError(f"{name} must run from 0 to 1 without falling, got {knots}")
+        if len(self.raw) != len(self.calibrated):
+            raise ValueError(f"{len(self.raw)} raw knots but {len(self.calibrated)} calibrated ones")
+
+    def apply(self, distribution: TimeToEvent) -> TimeToEvent:
+        """The same distributions with `F` replaced by the calibrated probability."""
+        failed = np.interp(1.0 - distribution.survival, self.raw, self.calibrated)
+        return TimeToEvent(distribution.grid, 1.0 - failed)
