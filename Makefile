@@ -23,6 +23,7 @@ help: ## This list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 setup: $(STAMP) ## The environment in .venv; a second run installs nothing
+	@echo '$(VENV) is ready'
 
 # Torch goes first and alone: pulled in by another package it can come as another build.
 $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
