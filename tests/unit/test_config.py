@@ -51,6 +51,8 @@ class Plan(Strict):
     windows: tuple[Window, ...] = ()
     rate: float | None = None
     path: Path | None = None
+    devices: int | Literal["auto"] = 1
+    ending: Literal["last_row", "censored"] | Window = "censored"
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -300,15 +302,23 @@ def test_wrong_overrides_name_the_flag(assignment: str, words: str):
             "backbone.d_model: expected greater than 0, got 0",
             None,
         ),
-        ('name: x\nwindow:\n  context_length: "5"\n', 3, 'context_length: expected a valid integer, got "5"', None),
-        ("name: x\nversion: true\n", 2, "version: expected a valid integer, got true", None),
-        ("name:\n", 1, "name: expected a valid string, got nothing (null)", None),
+        ('name: x\nwindow:\n  context_length: "5"\n', 3, 'context_length: expected a whole number, got "5"', None),
+        ("name: x\nversion: true\n", 2, "version: expected a whole number, got true", None),
+        ("name:\n", 1, "name: expected text, got nothing (null)", None),
         ("version: 1\n", None, "the key name is missing", None),
         ("name: x\nwindow:\n  context_length: 13\n", 2, "window: context_length must not be 13", None),
         ("name: x\nwindows:\n  - pad: none\n  - pad: nine\n", 4, "windows[1].pad: expected", "'none'"),
         ("name: x\nbackbone: {kind: cnn_bilstm, channels: [1, x]}\n", 2, "backbone.channels[1]: expected", None),
         ("name: x\nrate: .inf\n", 2, "rate: expected a finite number", None),
-        ("name: x\nwindow: 5\n", 2, "window: expected an object, got 5", None),
+        ("name: x\ndevices: aut\n", 2, "devices: expected a whole number or 'auto', got \"aut\"", "'auto'"),
+        (
+            "name: x\nending: lastrow\n",
+            2,
+            "ending: expected one of 'last_row' or 'censored' or a mapping",
+            "'last_row'",
+        ),
+        ("name: x\nending:\n  pda: left\n", 3, "unknown key ending.pda", "'pad'"),
+        ("name: x\nwindow: 5\n", 2, "window: expected a mapping, got 5", None),
     ],
 )
 def test_complaints(tmp_path: Path, text: str, where: int | None, what: str, hint: str | None):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -18,6 +18,18 @@ __all__ = ["complaint", "parse"]
 
 M = TypeVar("M", bound=BaseModel)
 _QUOTED = re.compile(r"'([^']*)'")
+_QUOTES = "'"
+_CONTAINERS = (list, tuple, dict, Sequence, Mapping)
+# Pydantic's words for JSON, in those of YAML.
+_PLAIN = {
+    "an object": "a mapping",
+    "a valid array": "a list",
+    "a valid tuple": "a list",
+    "a valid string": "text",
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid boolean": "true or false",
+}
 
 
 def parse(model: type[M], document: Document) -> M:
@@ -35,59 +47,92 @@ def parse(model: type[M], document: Document) -> M:
 
 def complaint(error: ValidationError, model: type[BaseModel], document: Document) -> ConfigError:
     """Pydantic's errors as one error of ours."""
-    found = [_Finding(details, model, document) for details in error.errors(include_url=False)]
+    found = _merged([_Finding(details, model, document) for details in error.errors(include_url=False)])
     # An unknown key first: where a required key is misspelt, the misspelling is the cause.
     found.sort(key=lambda finding: (finding.type != "extra_forbidden", finding.type == "missing"))
     first, rest = found[0], found[1:]
-    what = first.what
-    if rest:
-        hint = f" ({first.hint})" if first.hint else ""
-        lines = "".join(f"\n  {finding}" for finding in rest)
-        return ConfigError(f"{what}{hint}\nand {len(rest)} more:{lines}", where=first.where)
-    return ConfigError(what, where=first.where, hint=first.hint)
+    if not rest:
+        return ConfigError(first.what, where=first.where, hint=first.hint)
+    hint = f" ({first.hint})" if first.hint else ""
+    lines = "".join(f"\n  {finding}" for finding in rest)
+    return ConfigError(f"{first.what}{hint}\nand {len(rest)} more:{lines}", where=first.where)
+
+
+def _merged(found: list[_Finding]) -> list[_Finding]:
+    """One finding where pydantic has one for each member of a plain union: expected a number or 'auto'."""
+    kept: list[_Finding] = []
+    for finding in found:
+        depth = len(finding.trail)
+        if not finding.is_member:
+            kept.append(finding)
+        elif any(len(other.trail) > depth and other.trail[:depth] == finding.trail for other in found):
+            continue  # the other members got further than this one
+        elif twin := next((other for other in kept if other.is_member and other.trail == finding.trail), None):
+            twin.expected += [words for words in finding.expected if words not in twin.expected]
+            twin.hint = twin.hint or finding.hint
+        else:
+            kept.append(finding)
+    return kept
 
 
 class _Finding:
-    """One of pydantic's errors, said with its place and what to write instead."""
+    """One of pydantic's errors, said with its place and what to write instead.
+
+    Attributes:
+        trail: where it is in the document.
+        expected: what would have been right there; empty where `said` says it all.
+        is_member: whether it is about one member of a plain union.
+    """
 
     def __init__(self, details: Mapping[str, Any], model: type[BaseModel], document: Document) -> None:
         self.type: str = details["type"]
-        loc: Trail = tuple(details["loc"])
-        context: dict[str, Any] = details.get("ctx") or {}
-        trail = _written(loc, document, keep_last=self.type == "missing")
-        self.where = str(document.place(trail))
-        path = dotted(trail) or "the document"
-        given = _shown(details["input"])
+        self.expected: list[str] = []
         self.hint: str | None = None
+        self.said = ""
+        self.given: Any = details["input"]
+        loc: Trail = tuple(details["loc"])
+        self.trail = _written(loc, document, keep_last=self.type == "missing")
+        self.where = str(document.place(self.trail))
+        self.path = dotted(self.trail) or "the document"
+        self._explain(details, model, loc)
+        self.is_member = bool(
+            self.expected and loc and self.type != "union_tag_invalid" and loc[-1:] != self.trail[-1:]
+        )
+
+    def _explain(self, details: Mapping[str, Any], model: type[BaseModel], loc: Trail) -> None:
+        context: dict[str, Any] = details.get("ctx") or {}
+        message = str(details["msg"])
         if self.type == "extra_forbidden":
             known = _keys(model, loc[:-1])
-            self.what = f"unknown key {path}"
+            self.said = f"unknown key {self.path}"
             self.hint = nearest(str(loc[-1]), known) or (f"known here: {', '.join(known)}" if known else None)
         elif self.type == "missing":
-            self.what = f"the key {path} is missing"
-        elif self.type in ("literal_error", "union_tag_invalid"):
-            self._choice(path, context, details)
+            self.said = f"the key {self.path} is missing"
+        elif self.type == "literal_error":
+            self._choose(str(context["expected"]))
+        elif self.type == "union_tag_invalid":
+            self.path = f"{self.path}.{str(context['discriminator']).strip(_QUOTES)}"
+            self.given = context["tag"]
+            self._choose(str(context["expected_tags"]))
         elif self.type == "union_tag_not_found":
-            tag = str(context["discriminator"]).strip("'")
-            self.what = f"{path} needs the key {tag!r} that says which one it is"
+            tag = str(context["discriminator"]).strip(_QUOTES)
+            self.said = f"{self.path} needs the key {tag!r} that says which one it is"
             self.hint = f"one of {', '.join(_tags(model, loc, tag))}"
         elif self.type in ("value_error", "assertion_error"):
-            message = str(details["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
-            self.what = f"{path}: {message}"
+            told = message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
+            self.said = f"{self.path}: {told}"
         else:
-            expected = str(details["msg"]).removeprefix("Input should be ")
-            self.what = f"{path}: expected {expected[:1].lower() + expected[1:]}, got {given}"
+            expected = message.removeprefix("Input should be ")
+            self.expected = [_PLAIN.get(expected, expected[:1].lower() + expected[1:])]
 
-    def _choice(self, path: str, context: Mapping[str, Any], details: Mapping[str, Any]) -> None:
-        given = details["input"]
-        if self.type == "union_tag_invalid":
-            tag = str(context["discriminator"]).strip("'")
-            path, expected, given = f"{path}.{tag}", str(context["expected_tags"]), context["tag"]
-        else:
-            expected = str(context["expected"])
-        choices = _QUOTED.findall(expected)
-        self.what = f"{path}: expected {'one of ' if len(choices) > 1 else ''}{expected}, got {_shown(given)}"
-        self.hint = nearest(str(given), choices)
+    def _choose(self, choices: str) -> None:
+        words = _QUOTED.findall(choices)
+        self.expected = [f"{'one of ' if len(words) > 1 else ''}{choices}"]
+        self.hint = nearest(str(self.given), words)
+
+    @property
+    def what(self) -> str:
+        return self.said or f"{self.path}: expected {' or '.join(self.expected)}, got {_shown(self.given)}"
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}"
@@ -152,11 +197,12 @@ def _inside(model: type[BaseModel], loc: Trail) -> list[Any]:
         models = [part for part in here if _is_model(part)]
         deeper = [field.annotation for part in models for name, field in _fields(part) if name == step]
         if not deeper:
-            narrowed = [part for part in models if _tagged(part, step) or part.__name__ == step]
+            # A union's member: its tag, or its name, with the names of its validators around it.
+            narrowed = [part for part in models if _tagged(part, step) or part.__name__ in re.split(r"\W+", str(step))]
             if narrowed:
                 here = narrowed
                 continue
-            deeper = [arg for part in here if not _is_model(part) for arg in get_args(part) if arg is not Ellipsis]
+            deeper = [arg for part in here if get_origin(part) in _CONTAINERS for arg in get_args(part)]
         here = [part for annotation in deeper for part in _models(annotation)] or here
     return here
 

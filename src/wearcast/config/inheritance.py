@@ -9,7 +9,7 @@ from typing import Any
 from wearcast.config.document import Document, Place, Trail, dotted, read, read_text
 from wearcast.errors import ConfigError
 
-__all__ = ["EXTENDS", "Find", "from_mapping", "load", "merge", "overrides"]
+__all__ = ["EXTENDS", "Find", "from_mapping", "load", "merge", "overrides", "replace"]
 
 EXTENDS = "extends"
 Find = Callable[[str], Path]
@@ -120,6 +120,13 @@ def _same(one: Path, other: Path) -> bool:
 def from_mapping(data: Mapping[str, Any], source: str) -> Document:
     """Plain data that came from nowhere with lines, such as a flag or a bundle's manifest."""
     return Document(dict(data), {(): Place(source)})
+
+
+def replace(document: Document, key: str, value: Any, source: str) -> Document:
+    """The document with one key of the top replaced whole, as `source` says."""
+    rest = {name: item for name, item in document.data.items() if name != key}
+    places = {trail: place for trail, place in document.places.items() if trail[:1] != (key,)}
+    return Document({**rest, key: value}, {**places, (key,): Place(source)})
 
 
 def overrides(document: Document, assignments: Iterable[str]) -> Document:
