@@ -1,0 +1,265 @@
+"""The artefact: a directory that holds everything a forecast needs, and no code.
+
+    bundle.json            what it is: experiment, columns, scaling, calibration, metrics, versions
+    model.onnx             the graph that forecasts
+    weights.safetensors    the network's weights (absent for tree models)
+    history.json           metrics of each epoch
+    SHA256SUMS             checksums of all of these, in the format of `sha256sum --check`
+
+Nothing in it is pickled: loading a bundle reads JSON, arrays and a graph, and runs no code of the bundle's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import ValidationError
+
+from wearcast.config import Strict
+from wearcast.distribution import Recalibration
+from wearcast.errors import BundleCorruptError, BundleError, BundleVersionError
+from wearcast.fleet import Fleet
+from wearcast.forecast import Forecast
+from wearcast.inference import Engine, OnnxSession
+from wearcast.target import Target
+from wearcast.windows import Preprocessing, WindowSpec
+
+__all__ = ["Bundle", "Manifest", "load_bundle", "write_bundle"]
+
+SCHEMA_VERSION = 1
+MANIFEST, SUMS, GRAPH = "bundle.json", "SHA256SUMS", "model.onnx"
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""From each older schema version to the next one."""
+
+
+class DataRecord(Strict):
+    """Where the model's knowledge comes from."""
+
+    name: str
+    fingerprint: str
+    train_units: tuple[int | str, ...]
+    validation_units: tuple[int | str, ...]
+    train_rows: int
+    notes: tuple[str, ...] = ()
+
+
+class Parity(Strict):
+    """How far the exported graph is from the model that was trained."""
+
+    reference: str
+    windows: int
+    max_abs_difference: float
+    tolerance: float
+
+
+class Manifest(Strict):
+    """The content of `bundle.json`."""
+
+    schema_version: Literal[1] = 1
+    name: str
+    seed: int
+    created: str
+    experiment: dict[str, Any]
+    target: Target
+    window: WindowSpec
+    preprocessing: Preprocessing
+    grid: tuple[float, ...]
+    calibration: dict[Literal["raw", "calibrated"], tuple[float, ...]]
+    data: DataRecord
+    parity: Parity
+    metrics: dict[str, float]
+    training: dict[str, float | int | str]
+    versions: dict[str, str]
+
+    @property
+    def model(self) -> str:
+        """Name and version of the model, as forecasts carry it."""
+        return f"{self.name}-seed{self.seed}@{self.data.fingerprint[:8]}"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle that was loaded and found whole.
+
+    Attributes:
+        path: its directory.
+        manifest: the content of `bundle.json`.
+    """
+
+    path: Path
+    manifest: Manifest
+    threads: int | None = field(default=None, compare=False)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The loaded forecasting path."""
+        m = self.manifest
+        return Engine(
+            preprocessing=m.preprocessing,
+            window=m.window,
+            target=m.target,
+            grid=np.array(m.grid),
+            session=OnnxSession(self.path / GRAPH, threads=self.threads),
+            calibration=Recalibration(m.calibration["raw"], m.calibration["calibrated"]),
+            model=m.model,
+        )
+
+    def predict(self, fleet: Fleet, *, every: int | None = None, without: Collection[str] = ()) -> Forecast:
+        """Forecast each unit at its last reading, or at every `every`-th reading counted back from it.
+
+        Args:
+            fleet: has the model's columns and unit of time.
+            every: step between forecasts, in readings; None for the last reading only.
+            without: sensors to be seen as if they had never moved (for attribution).
+
+        Raises:
+            FleetError: a column is missing or the unit of time differs.
+        """
+        return self.engine.forecast(fleet, every=every, without=without)
+
+    @cached_property
+    def history(self) -> list[dict[str, float]]:
+        """Metrics of each epoch; empty for models without epochs."""
+        path = self.path / "history.json"
+        return json.loads(path.read_text()) if path.exists() else []
+
+
+def load_bundle(path: str | Path, *, threads: int | None = None) -> Bundle:
+    """Load a bundle and check every byte of it.
+
+    Args:
+        path: its directory.
+        threads: threads of ONNX Runtime; its own choice unless given.
+
+    Raises:
+        BundleError: there is no bundle.
+        BundleCorruptError: a file is missing, or its bytes have changed.
+        BundleVersionError: it was written by a newer Wearcast.
+    """
+    root = Path(path)
+    if not (root / MANIFEST).is_file():
+        hint = "train one with `wearcast train`"
+        if (old := _aside(root)).exists():
+            hint = f"an interrupted write left the last whole bundle at {old}; rename it back"
+        raise BundleError("there is no bundle here", where=str(root), hint=hint)
+    _verify(root)
+    try:
+        data = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
+        manifest = Manifest.model_validate(_migrate(data, root))
+    except (ValueError, ValidationError) as error:
+        raise BundleCorruptError(f"not a bundle manifest: {error}", where=str(root / MANIFEST)) from error
+    return Bundle(root, manifest, threads)
+
+
+@contextmanager
+def write_bundle(path: str | Path) -> Iterator[Path]:
+    """Give a scratch directory to write a bundle into; on success it takes the place of `path` as a whole.
+
+    A kill or a full disk at any moment leaves the old bundle as it was.
+
+    Raises:
+        BundleError: the disk is full or the place cannot be written.
+    """
+    root = Path(path)
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{root.name}.", suffix=".partial", dir=root.parent))
+    except OSError as error:
+        raise BundleError(f"cannot write here: {error.strerror}", where=str(root)) from error
+    try:
+        yield scratch
+        files = sorted(p for p in scratch.iterdir() if p.is_file())
+        (scratch / SUMS).write_text("".join(f"{_sha256(file)}  {file.name}\n" for file in files))
+        for file in (*files, scratch / SUMS):
+            _sync(file)
+        _sync(scratch)
+        scratch.chmod(0o755)
+        _swap(scratch, root)
+    except OSError as error:
+        raise BundleError(
+            f"cannot write the bundle: {error.strerror or error}",
+            where=str(root),
+            hint="the previous bundle, if there was one, is unchanged",
+        ) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _aside(root: Path) -> Path:
+    return root.with_name(f".{root.name}.previous")
+
+
+def _swap(scratch: Path, root: Path) -> None:
+    old = _aside(root)
+    if root.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        root.rename(old)
+    try:
+        scratch.rename(root)
+    except OSError:
+        if old.exists():
+            old.rename(root)
+        raise
+    _sync(root.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _verify(root: Path) -> None:
+    try:
+        lines = (root / SUMS).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleCorruptError("the checksums cannot be read", where=str(root / SUMS)) from error
+    sums = dict(reversed(line.split("  ", 1)) for line in lines if "  " in line)
+    for name in (MANIFEST, GRAPH):
+        if name not in sums:
+            raise BundleCorruptError(f"{name} has no checksum", where=str(root / SUMS))
+    for name, expected in sums.items():
+        file = root / name
+        if file.parent != root or not file.is_file():
+            raise BundleCorruptError(f"{name} is missing", where=str(root), hint="copy or train the bundle again")
+        if _sha256(file) != expected:
+            raise BundleCorruptError(
+                f"{name} has changed since it was written", where=str(root), hint="copy or train the bundle again"
+            )
+
+
+def _migrate(data: Any, root: Path) -> dict[str, Any]:
+    if not isinstance(data, dict) or not isinstance(data.get("schema_version"), int):
+        raise ValueError("schema_version is missing")
+    if data["schema_version"] > SCHEMA_VERSION:
+        raise BundleVersionError(
+            f"the bundle has schema version {data['schema_version']}, this Wearcast reads up to {SCHEMA_VERSION}",
+            where=str(root),
+            hint="pip install --upgrade wearcast",
+        )
+    while data["schema_version"] < SCHEMA_VERSION:
+        step = MIGRATIONS.get(data["schema_version"])
+        if step is None:
+            raise ValueError(f"no way from schema version {data['schema_version']} to {SCHEMA_VERSION}")
+        data = step(data)
+    return data

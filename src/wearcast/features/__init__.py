@@ -1,0 +1,16 @@
+"""What a model sees of a reading: its own value, its deviation from the unit's healthy start, window statistics."""
+
+from wearcast.features.healthy_start import healthy_start
+from wearcast.features.hold import hold_last
+from wearcast.features.spec import Features, SequenceFeatures, StatisticsFeatures
+from wearcast.features.statistics import statistic_names, window_statistics
+
+__all__ = [
+    "Features",
+    "SequenceFeatures",
+    "StatisticsFeatures",
+    "healthy_start",
+    "hold_last",
+    "statistic_names",
+    "window_statistics",
+]

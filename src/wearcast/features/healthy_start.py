@@ -1,0 +1,28 @@
+"""A unit's own healthy start: what each sensor read when the unit was young.
+
+Units differ by manufacturing and by their first wear; what matters is how far a unit has moved from its own start.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["healthy_start"]
+
+
+def healthy_start(values: NDArray[np.float32], offsets: NDArray[np.int64], steps: int) -> NDArray[np.float32]:
+    """Mean of the unit's readings up to now, at most of its first `steps`: `(n_rows,)`, causal at every row.
+
+    Args:
+        values: one scaled column without NaN, `(n_rows,)`.
+        offsets: first row of each unit and the number of rows, `(n_units + 1,)`.
+        steps: readings that make the healthy start.
+    """
+    sizes = np.diff(offsets)
+    young = np.arange(steps)
+    rows = np.minimum(offsets[:-1, None] + young, offsets[1:, None] - 1)
+    means = np.cumsum(values[rows], axis=1, dtype=np.float64) / (young + 1)
+    position = np.arange(len(values)) - np.repeat(offsets[:-1], sizes)
+    unit = np.repeat(np.arange(len(sizes)), sizes)
+    return means[unit, np.minimum(position, steps - 1)].astype(np.float32)

@@ -1,0 +1,6 @@
+"""From a fleet to a forecast through ONNX Runtime; no torch."""
+
+from wearcast.inference.engine import Engine
+from wearcast.inference.session import OnnxSession
+
+__all__ = ["Engine", "OnnxSession"]

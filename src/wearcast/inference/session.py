@@ -1,0 +1,40 @@
+"""One ONNX graph, run in batches on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wearcast.errors import BundleCorruptError
+
+__all__ = ["OnnxSession"]
+
+
+class OnnxSession:
+    """A loaded graph: named inputs, first output `survival`, further outputs by name."""
+
+    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+        """Load the graph at `path`.
+
+        Raises:
+            BundleCorruptError: ONNX Runtime cannot read it.
+        """
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise BundleCorruptError(f"ONNX Runtime cannot read the model: {error}", where=str(path)) from error
+        self.inputs = tuple(i.name for i in self._session.get_inputs())
+        self.outputs = tuple(o.name for o in self._session.get_outputs())
+
+    def run(self, feeds: dict[str, NDArray[np.generic]], output: str = "survival") -> NDArray[np.float32]:
+        """One output of the graph for the inputs that it names; others in `feeds` are not read."""
+        (result,) = self._session.run([output], {name: feeds[name] for name in self.inputs})
+        return np.asarray(result, dtype=np.float32)

@@ -1,0 +1,93 @@
+"""The list of backbones, as a discriminated union on `kind`.
+
+Each entry is the frozen configuration of one backbone and knows how to build its module. The modules live in files
+of their own, imported on building, so that a recipe can be checked and a bundle served without torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from wearcast.config import Strict
+
+if TYPE_CHECKING:
+    from wearcast.models.network import BackboneModule
+
+__all__ = ["Backbone", "CnnBiLstm", "Inputs", "LightGbm", "Network", "Tft"]
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Inputs(Strict):
+    """Sizes of what a backbone reads."""
+
+    n_past: int = Field(ge=1)
+    n_static: int = 0
+    n_known_future: int = 0
+    context_length: int = Field(ge=1)
+    prediction_length: int = 0
+
+
+class CnnBiLstm(Strict):
+    """Hybrid of convolutions, a bidirectional LSTM and attention pooling; see `models.cnn_bilstm`."""
+
+    kind: Literal["cnn_bilstm"] = "cnn_bilstm"
+    channels: int = Field(64, ge=1, description="Channels of the convolutions.")
+    kernel_size: Literal[1, 3, 5, 7, 9, 11] = Field(5, description="Steps that a convolution sees.")
+    strides: tuple[Annotated[int, Field(ge=1, le=8)], ...] = Field((2, 2), description="Stride of each convolution.")
+    hidden: int = Field(48, ge=1, description="Units of the LSTM in each direction.")
+    n_layers: int = Field(1, ge=1)
+    dropout: Share = 0.2
+
+    def build(self, inputs: Inputs) -> BackboneModule:
+        """The module."""
+        from wearcast.models.cnn_bilstm import CnnBiLstmBackbone
+
+        return CnnBiLstmBackbone(self, inputs)
+
+
+class Tft(Strict):
+    """Temporal Fusion Transformer (Lim et al. 2021); see `models.tft`."""
+
+    kind: Literal["tft"] = "tft"
+    d_model: int = Field(24, ge=1)
+    n_heads: int = Field(4, ge=1)
+    n_lstm_layers: int = Field(1, ge=1)
+    dropout: Share = 0.1
+
+    def build(self, inputs: Inputs) -> BackboneModule:
+        """The module."""
+        from wearcast.models.tft import TemporalFusionTransformer
+
+        return TemporalFusionTransformer(
+            n_past=inputs.n_past,
+            n_static=inputs.n_static,
+            n_known_future=inputs.n_known_future,
+            prediction_length=inputs.prediction_length,
+            d_model=self.d_model,
+            n_heads=self.n_heads,
+            n_lstm_layers=self.n_lstm_layers,
+            dropout=self.dropout,
+        )
+
+
+class LightGbm(Strict):
+    """Gradient-boosted trees on window statistics, cross-fitted by unit; see `models.gradient_boosting`."""
+
+    kind: Literal["lightgbm"] = "lightgbm"
+    folds: int = Field(4, ge=2, le=20, description="Folds of units: each tree model is judged on units it never saw.")
+    n_trees: int = Field(400, ge=1)
+    learning_rate: float = Field(0.03, gt=0, le=1)
+    max_leaves: int = Field(24, ge=2)
+    min_leaf_rows: int = Field(60, ge=1)
+    feature_share: float = Field(0.3, gt=0, le=1, description="Share of the features that each tree may use.")
+    row_share: float = Field(0.7, gt=0, le=1, description="Share of the rows that each tree sees.")
+    l2: float = Field(5.0, ge=0)
+    rows_per_unit: int = Field(400, ge=1, description="Most rows of one unit that are trained on, evenly spaced.")
+    threads: int = Field(0, ge=0, description="Threads; 0 for all.")
+
+
+Network = CnnBiLstm | Tft
+Backbone = Annotated[CnnBiLstm | Tft | LightGbm, Field(discriminator="kind")]

@@ -1,0 +1,131 @@
+"""Gradient-boosted trees as an ONNX graph, exactly: the same leaf for every float32 input.
+
+LightGBM compares a double threshold, ONNX a float32 one. A float32 value is at most a double threshold exactly when
+it is at most the largest float32 that is not above that threshold, so thresholds are rounded down and no decision
+changes. Figures are summed in float32, hence the small difference that is stated in the bundle.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wearcast.errors import ExportError, require
+
+if TYPE_CHECKING:
+    import onnx
+
+    from wearcast.models.gradient_boosting import CrossFit
+
+__all__ = ["tree_graph"]
+
+
+def tree_graph(fitted: CrossFit, n_columns: int) -> onnx.ModelProto:
+    """Graph from `table (n, n_columns)` to `survival (n, n_edges)`.
+
+    Raises:
+        ExportError: the trees hold a decision other than `<=` on a number.
+    """
+    onnx = require("onnx", extra="train")
+    helper, kinds = onnx.helper, onnx.TensorProto
+    knots = fitted.knots.astype(np.float32)
+    curves = fitted.curves.astype(np.float32)
+    constants = {
+        "left": np.concatenate([[knots[0] - 1], knots[:-1]]),
+        "knot": knots,
+        "right": np.concatenate([knots[1:], [knots[-1] + 1]]),
+        "low": knots[:1],
+        "high": knots[-1:],
+        "zero": np.zeros(1),
+        "curves": curves,
+    }
+    # A hat function per knot: 1 at its knot, 0 at the neighbours. Weights sum to 1, so the curve is a mixture.
+    nodes = [
+        helper.make_node("TreeEnsembleRegressor", ["table"], ["figure"], domain="ai.onnx.ml", **_trees(fitted)),
+        helper.make_node("Max", ["figure", "low"], ["above"]),
+        helper.make_node("Min", ["above", "high"], ["inside"]),
+        helper.make_node("Sub", ["inside", "left"], ["from_left"]),
+        helper.make_node("Sub", ["knot", "left"], ["rise"]),
+        helper.make_node("Div", ["from_left", "rise"], ["up"]),
+        helper.make_node("Sub", ["right", "inside"], ["to_right"]),
+        helper.make_node("Sub", ["right", "knot"], ["fall"]),
+        helper.make_node("Div", ["to_right", "fall"], ["down"]),
+        helper.make_node("Min", ["up", "down"], ["hat"]),
+        helper.make_node("Max", ["hat", "zero"], ["weights"]),
+        helper.make_node("MatMul", ["weights", "curves"], ["survival"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "wearcast_trees",
+        [helper.make_tensor_value_info("table", kinds.FLOAT, ["batch", n_columns])],
+        [helper.make_tensor_value_info("survival", kinds.FLOAT, ["batch", curves.shape[1]])],
+        [onnx.numpy_helper.from_array(np.asarray(v, dtype=np.float32), name) for name, v in constants.items()],
+    )
+    model = helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid("", 20), helper.make_opsetid("ai.onnx.ml", 3)],
+        ir_version=10,
+        producer_name="wearcast",
+    )
+    onnx.checker.check_model(model)
+    return model
+
+
+def _trees(fitted: CrossFit) -> dict[str, Any]:
+    """Attributes of `TreeEnsembleRegressor`: every node of every tree of every fold."""
+    names = ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids", "missing")
+    nodes: dict[str, list[Any]] = {name: [] for name in names}
+    leaves: dict[str, list[Any]] = {"treeids": [], "nodeids": [], "weights": []}
+    tree_id = 0
+    for booster in fitted.boosters:
+        for tree in booster.dump_model()["tree_info"]:
+            _walk(tree["tree_structure"], tree_id, nodes, leaves)
+            tree_id += 1
+    n_folds = len(fitted.boosters)
+    return {
+        "n_targets": 1,
+        "aggregate_function": "SUM",
+        "post_transform": "NONE",
+        "nodes_treeids": nodes["treeids"],
+        "nodes_nodeids": nodes["nodeids"],
+        "nodes_featureids": nodes["featureids"],
+        "nodes_values": nodes["values"],
+        "nodes_modes": nodes["modes"],
+        "nodes_truenodeids": nodes["truenodeids"],
+        "nodes_falsenodeids": nodes["falsenodeids"],
+        "nodes_missing_value_tracks_true": nodes["missing"],
+        "target_treeids": leaves["treeids"],
+        "target_nodeids": leaves["nodeids"],
+        "target_ids": [0] * len(leaves["treeids"]),
+        "target_weights": [weight / n_folds for weight in leaves["weights"]],
+    }
+
+
+def _walk(root: dict[str, Any], tree_id: int, nodes: dict[str, list[Any]], leaves: dict[str, list[Any]]) -> None:
+    pending, count = [(root, 0)], 1
+    while pending:
+        node, node_id = pending.pop()
+        if "leaf_value" in node:
+            leaves["treeids"].append(tree_id)
+            leaves["nodeids"].append(node_id)
+            leaves["weights"].append(float(node["leaf_value"]))
+            row = (tree_id, node_id, 0, 0.0, "LEAF", 0, 0, 0)
+        else:
+            if node["decision_type"] != "<=":
+                raise ExportError(f"tree {tree_id} decides by {node['decision_type']!r}; only <= can be exported")
+            left, right = count, count + 1
+            count += 2
+            pending += [(node["left_child"], left), (node["right_child"], right)]
+            threshold = _round_down(float(node["threshold"]))
+            row = (tree_id, node_id, node["split_feature"], threshold, "BRANCH_LEQ", left, right, 0)
+        for name, value in zip(nodes, row, strict=True):
+            nodes[name].append(value)
+
+
+def _round_down(threshold: float) -> float:
+    """The largest float32 that is not above `threshold`."""
+    single = np.float32(threshold)
+    if float(single) > threshold:
+        single = np.nextafter(single, np.float32(-np.inf))
+    return float(single)

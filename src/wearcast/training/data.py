@@ -1,0 +1,90 @@
+"""Windows as torch batches; which windows an epoch sees depends on the seed and the epoch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from wearcast.windows import Windows
+
+__all__ = ["EpochBatches", "LabelledBatch", "LabelledWindows", "loader"]
+
+
+class LabelledBatch(NamedTuple):
+    """Windows and what became of their units."""
+
+    past: Tensor
+    mask: Tensor
+    static: Tensor | None
+    known_future: Tensor | None
+    duration: Tensor
+    known: Tensor
+
+
+class LabelledWindows(Dataset[LabelledBatch]):
+    """Windows with the time to the event of each, indexed by whole batches."""
+
+    def __init__(self, windows: Windows, duration: NDArray[np.float64], known: NDArray[np.bool_]) -> None:
+        """`duration` and `known` are those of all rows of the fleet, `(n_rows,)`."""
+        self.windows = windows
+        self.duration = duration[windows.rows].astype(np.float32)
+        self.known = known[windows.rows]
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, index: NDArray[np.intp]) -> LabelledBatch:
+        past, mask, static, future = self.windows.batch(index)
+        return LabelledBatch(
+            past=torch.from_numpy(past),
+            mask=torch.from_numpy(mask),
+            static=None if static is None else torch.from_numpy(static),
+            known_future=None if future is None else torch.from_numpy(future),
+            duration=torch.from_numpy(self.duration[index]),
+            known=torch.from_numpy(self.known[index]),
+        )
+
+
+class EpochBatches(Sampler[NDArray[np.intp]]):
+    """Batches of one epoch: a random share of the windows, drawn anew from (seed, epoch), divided over the ranks."""
+
+    def __init__(
+        self, n: int, batch_size: int, *, share: float = 1.0, seed: int | None = None, rank: int = 0, world: int = 1
+    ) -> None:
+        """In order if `seed` is None, else shuffled."""
+        self.n = n
+        self.batch_size = batch_size
+        self.count = max(round(n * share), min(n, batch_size))
+        self.seed = seed
+        self.rank = rank
+        self.world = world
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the windows of this epoch; Lightning calls it."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.count // (self.batch_size * self.world))
+
+    def __iter__(self) -> Iterator[NDArray[np.intp]]:
+        if self.seed is None:
+            order = np.arange(self.n)
+        else:
+            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.n)[: self.count]
+        for batch in range(len(self)):
+            # A rank without windows of its own in the last batch repeats the first ones, so that ranks stay in step.
+            at = (batch * self.world + self.rank) * self.batch_size
+            index = order[at : at + self.batch_size]
+            yield index if len(index) else order[: self.batch_size]
+
+
+def loader(windows: LabelledWindows, batches: EpochBatches) -> DataLoader[LabelledBatch]:
+    """A loader that gathers whole batches by index; there is nothing for worker processes to do."""
+    return DataLoader(windows, sampler=batches, batch_size=None)  # type: ignore[arg-type]

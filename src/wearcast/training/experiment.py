@@ -1,0 +1,99 @@
+"""The experiment: everything that decides a model, in one versioned, frozen value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from wearcast.config import Strict
+from wearcast.datasets import Dataset
+from wearcast.features import Features, SequenceFeatures, StatisticsFeatures
+from wearcast.models import Backbone, LightGbm
+from wearcast.target import RulTarget, Target
+from wearcast.windows import SplitSpec, WindowSpec
+
+__all__ = ["Calibration", "Experiment", "Optimiser", "TrainerSpec"]
+
+
+class Optimiser(Strict):
+    """AdamW (Loshchilov & Hutter 2019) on a one-cycle schedule (Smith & Topin 2018)."""
+
+    learning_rate: float = Field(3e-3, gt=0, description="Peak of the schedule.")
+    weight_decay: float = Field(0.05, ge=0)
+    warm_up_share: float = Field(0.2, gt=0, lt=1, description="Share of the steps on which the rate rises.")
+    point_weight: float = Field(1.0, ge=0, description="Weight of the squared error beside the log-likelihood.")
+
+
+class TrainerSpec(Strict):
+    """How long and on what a network is trained. Models without epochs read none of it."""
+
+    max_epochs: int = Field(30, ge=1)
+    patience: int = Field(12, ge=1, description="Epochs without a better validation error before stopping.")
+    batch_size: int = Field(256, ge=1)
+    epoch_share: float = Field(0.33, gt=0, le=1, description="Share of the training windows drawn each epoch.")
+    input_noise: float = Field(0.05, ge=0, description="Standard deviation of the noise added to scaled inputs.")
+    gradient_clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
+    weight_average: float = Field(
+        0.0, ge=0, lt=1, description="Decay per step of an exponential moving average of the weights; 0 for none."
+    )
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    compile: bool = Field(False, description="Compile the network with torch.compile.")
+    accelerator: str = Field("cpu", description="Lightning's accelerator: cpu, gpu, auto …")
+    devices: int | Literal["auto"] = 1
+    strategy: str = Field("auto", description="Lightning's strategy for several devices: ddp, fsdp …")
+
+
+class Calibration(Strict):
+    """Conformal recalibration on the held-out units."""
+
+    kind: Literal["spread", "none"] = Field(
+        "spread", description="'spread' widens or narrows each distribution about its median; 'none' leaves it."
+    )
+
+
+class Experiment(Strict):
+    """A recipe, resolved."""
+
+    version: Literal[1] = 1
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
+    dataset: Dataset
+    target: Target = RulTarget()
+    window: WindowSpec = WindowSpec()
+    features: Features = SequenceFeatures()
+    split: SplitSpec = SplitSpec()
+    backbone: Backbone
+    optimiser: Optimiser = Optimiser()
+    trainer: TrainerSpec = TrainerSpec()
+    calibration: Calibration = Calibration()
+    seed: int = Field(0, ge=0, le=2**31 - 1)
+
+    @model_validator(mode="after")
+    def _features_fit_backbone(self) -> Experiment:
+        tabular = isinstance(self.backbone, LightGbm)
+        if tabular != isinstance(self.features, StatisticsFeatures):
+            kind = "statistics" if tabular else "sequence"
+            raise ValueError(
+                f"backbone {self.backbone.kind!r} needs features.kind {kind!r}, not {self.features.kind!r}"
+            )
+        return self
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, overrides: tuple[str, ...] = ()) -> Experiment:
+        """Read an experiment from a file or a shipped recipe's name.
+
+        Args:
+            path: a YAML file, or the name of a recipe.
+            overrides: `key.path=value` texts, as `--set` takes them.
+
+        Raises:
+            ConfigError: with file, line, path and what was expected.
+        """
+        from wearcast.training.recipes import load_experiment
+
+        return load_experiment(str(path), overrides)
+
+    def record(self) -> dict[str, Any]:
+        """The experiment as plain values, as it is stored in the bundle."""
+        return self.model_dump(mode="json")

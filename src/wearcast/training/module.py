@@ -1,0 +1,102 @@
+"""The Lightning module: one step, one validation figure, one schedule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+
+from wearcast.errors import TrainingError
+from wearcast.models.network import ForecastNetwork
+from wearcast.models.time_to_event import TimeToEventLoss
+from wearcast.training.data import LabelledBatch
+from wearcast.training.experiment import Optimiser, TrainerSpec
+
+__all__ = ["ForecastModule"]
+
+
+class ForecastModule(lightning.LightningModule):
+    """Trains a `ForecastNetwork`; `history` holds the metrics of each finished epoch."""
+
+    def __init__(
+        self, network: ForecastNetwork, loss: TimeToEventLoss, optimiser: Optimiser, trainer: TrainerSpec, *, seed: int
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.loss = loss
+        self.optimiser = optimiser
+        self.spec = trainer
+        self.seed = seed
+        self.history: list[dict[str, float]] = []
+        self.step_logits = torch.compile(network.logits) if trainer.compile else network.logits
+        self._squared: list[Tensor] = []
+        self._losses: list[Tensor] = []
+
+    def on_train_epoch_start(self) -> None:
+        """Seed noise and dropout by epoch, so that a resumed training draws what the unbroken one would have."""
+        torch.manual_seed(self.seed * 1_000_003 + self.current_epoch * 97 + self.global_rank)
+
+    def training_step(self, batch: LabelledBatch, batch_idx: int) -> Tensor:
+        """Loss of one batch of noisy inputs."""
+        past = batch.past
+        if self.spec.input_noise > 0:
+            past = past + self.spec.input_noise * torch.randn_like(past) * batch.mask.unsqueeze(2)
+        logits = self.step_logits(past, batch.mask, batch.static, batch.known_future)
+        loss, _ = self.loss(logits.float(), batch.duration, batch.known)
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {float(loss)} at epoch {self.current_epoch}, step {self.global_step}",
+                hint="lower optimiser.learning_rate, or look for wild values with `wearcast datasets check`",
+            )
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.duration))
+        return loss  # type: ignore[no-any-return]
+
+    def validation_step(self, batch: LabelledBatch, batch_idx: int) -> None:
+        """Collect the error on held-out units, pooled over all of their windows."""
+        logits = self.network.logits(batch.past, batch.mask, batch.static, batch.known_future)
+        loss, mean = self.loss(logits.float(), batch.duration, batch.known)
+        error = mean - batch.duration.clamp(max=self.loss.max_rul)
+        self._squared.append(error[batch.known].square())
+        self._losses.append(loss.detach().expand(len(mean)))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the pooled validation error and loss."""
+        pooled = torch.stack([torch.cat(self._squared).mean(), torch.cat(self._losses).mean()])
+        self._squared.clear()
+        self._losses.clear()
+        pooled = self.trainer.strategy.reduce(pooled, reduce_op="mean")  # type: ignore[assignment]
+        self.log("val_rmse", pooled[0].sqrt(), prog_bar=True)
+        self.log("val_loss", pooled[1])
+
+    def on_train_epoch_end(self) -> None:
+        """Keep the epoch's metrics."""
+        metrics = {k: float(v) for k, v in self.trainer.callback_metrics.items()}
+        self.history.append({"epoch": float(self.current_epoch), **metrics})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the history into the checkpoint."""
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the history up again."""
+        self.history = list(checkpoint["history"])
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW; vectors (biases, norms) are not decayed."""
+        decayed = [p for p in self.network.parameters() if p.ndim > 1]
+        free = [p for p in self.network.parameters() if p.ndim <= 1]
+        optimiser = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": self.optimiser.weight_decay}, {"params": free, "weight_decay": 0.0}],
+            lr=self.optimiser.learning_rate,
+            fused=self.spec.precision == "32-true",
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser,
+            max_lr=self.optimiser.learning_rate,
+            total_steps=int(self.trainer.estimated_stepping_batches),
+            pct_start=self.optimiser.warm_up_share,
+            cycle_momentum=False,
+        )
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,184 @@
+"""Training a network: Lightning's loop, checkpoints that survive a kill, the best epoch by held-out units."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from wearcast.errors import TrainingError
+from wearcast.fleet import Fleet
+from wearcast.models.network import ForecastNetwork
+from wearcast.models.spec import Inputs, Network
+from wearcast.models.time_to_event import TimeToEventLoss
+from wearcast.training.data import EpochBatches, LabelledWindows, loader
+from wearcast.training.experiment import Experiment
+from wearcast.training.module import ForecastModule
+from wearcast.windows import Preprocessing, Windows
+
+__all__ = ["TrainedNetwork", "train_network"]
+
+VALIDATION_WINDOWS = 4000
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """The network of the best epoch, and how it came about."""
+
+    network: ForecastNetwork
+    history: list[dict[str, float]]
+    best_epoch: int
+    validation: LabelledWindows
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Checkpoints that are whole or not there: written beside, synced, renamed."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write the checkpoint at once."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, scratch = tempfile.mkstemp(dir=target.parent, suffix=".partial")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(scratch).replace(target)
+        finally:
+            Path(scratch).unlink(missing_ok=True)
+
+
+def train_network(
+    experiment: Experiment,
+    preprocessing: Preprocessing,
+    train: Fleet,
+    validation: Fleet,
+    grid: np.ndarray,
+    *,
+    work: Path,
+    resume: bool,
+    progress: bool,
+) -> TrainedNetwork:
+    """Train on one fleet, choose the epoch on another.
+
+    Args:
+        experiment: with a network as backbone.
+        preprocessing: fitted on `train`.
+        train, validation: fleets without a common unit.
+        grid: edges of the survival curve.
+        work: where checkpoints lie.
+        resume: go on from `work/last.ckpt` if it is there.
+        progress: show a bar.
+
+    Raises:
+        TrainingError: the loss is not finite, or the checkpoint is of another experiment.
+    """
+    lightning.seed_everything(experiment.seed, workers=True, verbose=False)
+    spec = experiment.trainer
+    seen = _labelled(train, preprocessing, experiment)
+    held_out = _labelled(validation, preprocessing, experiment, most=VALIDATION_WINDOWS)
+    network = build_network(experiment, preprocessing, grid)
+    network.head.start_from(torch.from_numpy(base_hazard(seen.duration, seen.known, grid)))
+    loss = TimeToEventLoss(
+        torch.from_numpy(grid).float(),
+        max_rul=experiment.target.max_rul,
+        point_weight=experiment.optimiser.point_weight,
+    )
+    module = ForecastModule(network, loss, experiment.optimiser, spec, seed=experiment.seed)
+    best = ModelCheckpoint(
+        dirpath=work, filename="best", monitor="val_rmse", mode="min", save_last=True, enable_version_counter=False
+    )
+    callbacks: list[Callback] = [best, EarlyStopping(monitor="val_rmse", mode="min", patience=spec.patience)]
+    if spec.weight_average > 0:
+        from lightning.pytorch.callbacks import EMAWeightAveraging
+
+        callbacks.append(EMAWeightAveraging(decay=spec.weight_average))
+    if progress:
+        callbacks.append(RichProgressBar(leave=True))
+    trainer = lightning.Trainer(
+        accelerator=spec.accelerator,
+        devices=spec.devices,
+        strategy=spec.strategy,
+        precision=spec.precision,
+        max_epochs=spec.max_epochs,
+        gradient_clip_val=spec.gradient_clip,
+        deterministic="warn",
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+        logger=False,
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        default_root_dir=work,
+    )
+    batches = EpochBatches(
+        len(seen),
+        spec.batch_size,
+        share=spec.epoch_share,
+        seed=experiment.seed,
+        rank=trainer.global_rank,
+        world=trainer.world_size,
+    )
+    checkpoint = work / "last.ckpt"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
+        warnings.filterwarnings("ignore", message=".*(num_workers|lr_scheduler.step|checkpoint directory).*")
+        trainer.fit(
+            module,
+            train_dataloaders=loader(seen, batches),
+            val_dataloaders=loader(held_out, EpochBatches(len(held_out), 1024)),
+            ckpt_path=checkpoint if resume and checkpoint.exists() else None,
+            weights_only=True,
+        )
+    state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+    weights = {k.removeprefix("network."): v for k, v in state["state_dict"].items() if k.startswith("network.")}
+    if not weights or not module.history:
+        raise TrainingError("training ended before its first epoch")
+    network.load_state_dict(weights)
+    network.cpu().eval()
+    return TrainedNetwork(network, module.history, int(state["epoch"]), held_out)
+
+
+def build_network(experiment: Experiment, preprocessing: Preprocessing, grid: np.ndarray) -> ForecastNetwork:
+    """The untrained network that fits the channels."""
+    assert isinstance(experiment.backbone, Network)  # noqa: S101 — the experiment's own validator holds this
+    inputs = Inputs(
+        n_past=len(preprocessing.names),
+        n_static=preprocessing.n_static,
+        n_known_future=len(preprocessing.known_future),
+        context_length=experiment.window.context_length,
+        prediction_length=experiment.window.prediction_length,
+    )
+    return ForecastNetwork(experiment.backbone, inputs, len(grid) - 1)
+
+
+def base_hazard(duration: np.ndarray, known: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """The fleet's own hazard in each bin, `(n_bins,)`: events over windows at risk, with one of each to begin with."""
+    at = np.clip(np.searchsorted(grid, duration, side="right") - 1, 0, len(grid) - 2)
+    ended = np.bincount(at, minlength=len(grid) - 1)
+    events = np.bincount(at[known], minlength=len(grid) - 1)
+    at_risk = ended[::-1].cumsum()[::-1]
+    return np.asarray((events + 1.0) / (at_risk + 2.0), dtype=np.float32)
+
+
+def _labelled(
+    fleet: Fleet, preprocessing: Preprocessing, experiment: Experiment, most: int | None = None
+) -> LabelledWindows:
+    rows = np.arange(fleet.n_rows)
+    if most is not None:
+        rows = rows[:: max(1, -(-len(rows) // most))]
+    windows = Windows(preprocessing.transform(fleet), experiment.window, rows)
+    duration, known = fleet.rul()
+    return LabelledWindows(windows, duration, known)

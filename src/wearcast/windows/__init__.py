@@ -1,0 +1,18 @@
+"""From a fleet to windows: split by unit, scale per operating condition, slice by index."""
+
+from wearcast.windows.conditions import OperatingConditions
+from wearcast.windows.preprocessing import Channels, Preprocessing
+from wearcast.windows.slicing import WindowBatch, Windows, WindowSpec
+from wearcast.windows.splits import SplitSpec, UnitSplit, split_units
+
+__all__ = [
+    "Channels",
+    "OperatingConditions",
+    "Preprocessing",
+    "SplitSpec",
+    "UnitSplit",
+    "WindowBatch",
+    "WindowSpec",
+    "Windows",
+    "split_units",
+]

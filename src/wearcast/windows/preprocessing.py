@@ -1,0 +1,270 @@
+"""The one preprocessing, fitted on training units, stored in the bundle, used in training and in service alike."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from wearcast.config import Strict
+from wearcast.errors import FleetError
+from wearcast.features import Features, healthy_start, hold_last
+from wearcast.fleet import Fleet
+from wearcast.windows.conditions import OperatingConditions
+
+__all__ = ["Channels", "Preprocessing"]
+
+CLIP = 10.0
+"""Standard deviations beyond which a reading is clipped and flagged: no training unit looks like that."""
+
+
+@dataclass(frozen=True)
+class Channels:
+    """A fleet as a model sees it: one contiguous array, and what is needed to cut it.
+
+    Attributes:
+        values: `(n_rows, n_channels)`, scaled, without NaN.
+        names: name of each channel.
+        static: `(n_units, n_static)`.
+        offsets: first row of each unit and the number of rows, `(n_units + 1,)`.
+        condition: operating condition of each row, -1 where it was not seen in training.
+        missing: whether a reading of the row is missing, `(n_rows,)`.
+        clipped: whether a reading of the row lies beyond `CLIP` standard deviations, `(n_rows,)`.
+        known_future: positions of the known-future channels.
+        levels: positions of the channels that hold scaled readings (statistics are taken of these).
+    """
+
+    values: NDArray[np.float32]
+    names: tuple[str, ...]
+    static: NDArray[np.float32]
+    offsets: NDArray[np.int64]
+    condition: NDArray[np.int16]
+    missing: NDArray[np.bool_]
+    clipped: NDArray[np.bool_]
+    known_future: list[int]
+    levels: list[int]
+
+    @cached_property
+    def row_unit(self) -> NDArray[np.int32]:
+        """Unit of each row, `(n_rows,)`."""
+        return np.repeat(np.arange(len(self.offsets) - 1, dtype=np.int32), np.diff(self.offsets))
+
+    @cached_property
+    def start(self) -> NDArray[np.int64]:
+        """First row of the unit of each row, `(n_rows,)`."""
+        return np.repeat(self.offsets[:-1], np.diff(self.offsets))
+
+    @cached_property
+    def stop(self) -> NDArray[np.int64]:
+        """Row after the last of the unit of each row, `(n_rows,)`."""
+        return np.repeat(self.offsets[1:], np.diff(self.offsets))
+
+
+class Scale(Strict):
+    """Mean and standard deviation of one column in each operating condition."""
+
+    column: str
+    mean: tuple[float, ...]
+    sd: tuple[float, ...]
+
+
+class Category(Strict):
+    """Values of a static text column in training; each becomes one 0/1 feature, a new value is all 0."""
+
+    column: str
+    values: tuple[str, ...]
+
+
+class Preprocessing(Strict):
+    """Fitted scaling and channel layout; plain numbers, stored in `bundle.json`."""
+
+    features: Features
+    settings: tuple[str, ...]
+    conditions: OperatingConditions
+    sensors: tuple[Scale, ...] = Field(description="Sensors that vary, scaled per operating condition.")
+    constant: tuple[str, ...] = Field(description="Sensors left out because they never vary within a condition.")
+    inputs: tuple[Scale, ...] = Field(description="Settings and known-future columns, scaled over all conditions.")
+    known_future: tuple[str, ...]
+    static_numbers: tuple[Scale, ...]
+    static_categories: tuple[Category, ...]
+    time_unit: str
+    life_scale: float = Field(gt=0, description="Median observed age of the training units: age is divided by it.")
+
+    # ------------------------------------------------------------------ fitting
+
+    @classmethod
+    def fit(cls, fleet: Fleet, features: Features) -> Preprocessing:
+        """Fit on training units.
+
+        Raises:
+            FleetError: no sensor varies.
+        """
+        schema = fleet.schema
+        conditions = OperatingConditions.fit(fleet.values(schema.settings))
+        condition, _ = conditions.assign(fleet.values(schema.settings))
+        scales, constant = [], []
+        for sensor in schema.sensors:
+            scale = _fit_scale(sensor, fleet.frame[sensor].to_numpy(), condition, len(conditions))
+            if scale is None:
+                constant.append(sensor)
+            else:
+                scales.append(scale)
+        if not scales:
+            raise FleetError("no sensor varies within an operating condition", where=fleet.name)
+        everywhere = np.zeros(fleet.n_rows, dtype=np.int16)
+        inputs = (*(schema.settings if features.settings else ()), *schema.known_future)
+        fitted = [_fit_scale(c, fleet.frame[c].to_numpy(), everywhere, 1) for c in inputs]
+        numbers, categories = _fit_statics(fleet)
+        last = fleet.age[fleet.offsets[1:] - 1]
+        return cls(
+            features=features,
+            settings=schema.settings,
+            conditions=conditions,
+            sensors=tuple(scales),
+            constant=tuple(constant),
+            inputs=tuple(scale for scale in fitted if scale is not None),
+            known_future=schema.known_future,
+            static_numbers=numbers,
+            static_categories=categories,
+            time_unit=schema.time_unit,
+            life_scale=max(float(np.median(last)), 1e-9),
+        )
+
+    # ------------------------------------------------------------------ layout
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column that a fleet must have."""
+        statics = (*(s.column for s in self.static_numbers), *(c.column for c in self.static_categories))
+        names = (*self.settings, *(s.column for s in self.sensors), *(s.column for s in self.inputs), *statics)
+        return tuple(dict.fromkeys(names))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name of each channel: sensors, their deviations, settings and known-future columns, age."""
+        sensors = [scale.column for scale in self.sensors]
+        deviations = [f"{name}_deviation" for name in sensors] if self.features.deviation else []
+        age = ["age"] if self.features.age else []
+        return (*sensors, *deviations, *(scale.column for scale in self.inputs), *age)
+
+    @property
+    def n_static(self) -> int:
+        """Number of static features."""
+        return len(self.static_numbers) + sum(len(c.values) for c in self.static_categories)
+
+    # ------------------------------------------------------------------ applying
+
+    def transform(self, fleet: Fleet, *, without: Collection[str] = ()) -> Channels:
+        """The fleet as channels.
+
+        Args:
+            fleet: has at least `columns`, and the same unit of time.
+            without: sensors to be seen as if they had never moved (their channels are 0).
+
+        Raises:
+            FleetError: a column that the model needs is missing, or the unit of time differs.
+        """
+        self._check(fleet)
+        settings = fleet.values(self.settings)
+        condition, seen = self.conditions.assign(settings)
+        values = np.zeros((fleet.n_rows, len(self.names)), dtype=np.float32)
+        missing = np.isnan(settings).any(axis=1)
+        clipped = np.zeros(fleet.n_rows, dtype=np.bool_)
+        start = np.repeat(fleet.offsets[:-1], np.diff(fleet.offsets))
+        for i, scale in enumerate(self.sensors):
+            raw = fleet.frame[scale.column].to_numpy()
+            missing |= np.isnan(raw)
+            if scale.column in without:
+                continue
+            level = hold_last(_standardise(raw, scale, condition), start)
+            clipped |= np.abs(level) > CLIP
+            np.clip(level, -CLIP, CLIP, out=values[:, i])
+            if self.features.deviation:
+                home = healthy_start(values[:, i], fleet.offsets, self.features.healthy_steps)
+                np.subtract(values[:, i], home, out=values[:, len(self.sensors) + i])
+        first = len(self.sensors) * (2 if self.features.deviation else 1)
+        everywhere = np.zeros(fleet.n_rows, dtype=np.int16)
+        for i, scale in enumerate(self.inputs):
+            level = hold_last(_standardise(fleet.frame[scale.column].to_numpy(), scale, everywhere), start)
+            np.clip(level, -CLIP, CLIP, out=values[:, first + i])
+        if self.features.age:
+            values[:, -1] = fleet.age / self.life_scale
+        return Channels(
+            values=values,
+            names=self.names,
+            static=self._static(fleet),
+            offsets=fleet.offsets,
+            condition=np.where(seen, condition, np.int16(-1)),
+            missing=missing,
+            clipped=clipped,
+            known_future=[i for i, name in enumerate(self.names) if name in self.known_future],
+            levels=list(range(len(self.sensors))),
+        )
+
+    def _check(self, fleet: Fleet) -> None:
+        missing = [column for column in self.columns if column not in fleet.frame.columns]
+        if missing:
+            raise FleetError(
+                f"column {missing[0]!r} is missing; the model needs {', '.join(self.columns)}", where=fleet.name
+            )
+        if fleet.schema.time_unit != self.time_unit:
+            raise FleetError(
+                f"time is in {fleet.schema.time_unit}s, but the model was trained on {self.time_unit}s",
+                where=fleet.name,
+                hint=f"read the fleet with time_unit {self.time_unit!r}",
+            )
+
+    def _static(self, fleet: Fleet) -> NDArray[np.float32]:
+        first = fleet.frame[fleet.offsets[:-1].tolist()] if fleet.n_units else fleet.frame
+        columns = []
+        everywhere = np.zeros(fleet.n_units, dtype=np.int16)
+        for scale in self.static_numbers:
+            level = _standardise(first[scale.column].to_numpy(), scale, everywhere)
+            columns.append(np.nan_to_num(level, nan=0.0))
+        for category in self.static_categories:
+            text = first[category.column].to_numpy()
+            columns += [(text == value).astype(np.float32) for value in category.values]
+        return np.stack(columns, axis=1) if columns else np.zeros((fleet.n_units, 0), dtype=np.float32)
+
+
+def _standardise(raw: NDArray[np.float32], scale: Scale, condition: NDArray[np.int16]) -> NDArray[np.float32]:
+    mean, sd = np.array(scale.mean), np.array(scale.sd)
+    if len(mean) == 1:
+        return ((raw - mean[0]) / sd[0]).astype(np.float32)
+    return ((raw - mean[condition]) / sd[condition]).astype(np.float32)
+
+
+def _fit_scale(column: str, raw: NDArray[np.float32], condition: NDArray[np.int16], n: int) -> Scale | None:
+    """Mean and standard deviation per condition; None if the column never varies within one."""
+    known = np.isfinite(raw)
+    if not known.any():
+        return None
+    code, x = condition[known], raw[known].astype(np.float64)
+    count = np.maximum(np.bincount(code, minlength=n), 1)
+    mean = np.bincount(code, weights=x, minlength=n) / count
+    centred = x - mean[code]
+    variance = np.bincount(code, weights=centred**2, minlength=n) / count
+    pooled = float(np.sqrt((centred**2).mean()))
+    if pooled <= 1e-6 * max(float(np.abs(mean).max()), 1e-6):
+        return None
+    unvisited = np.bincount(code, minlength=n) == 0
+    mean[unvisited] = x.mean()
+    sd = np.maximum(np.sqrt(variance), 0.05 * pooled)
+    return Scale(column=column, mean=tuple(mean.tolist()), sd=tuple(sd.tolist()))
+
+
+def _fit_statics(fleet: Fleet) -> tuple[tuple[Scale, ...], tuple[Category, ...]]:
+    numbers, categories = [], []
+    everywhere = np.zeros(fleet.n_units, dtype=np.int16)
+    for column in fleet.schema.statics:
+        first = fleet.frame[column].gather(fleet.offsets[:-1])
+        if first.dtype.is_numeric():
+            scale = _fit_scale(column, first.cast(float).fill_null(float("nan")).to_numpy(), everywhere, 1)
+            numbers += [scale] if scale else []
+        else:
+            categories.append(Category(column=column, values=tuple(sorted(first.drop_nulls().unique().to_list()))))
+    return tuple(numbers), tuple(categories)

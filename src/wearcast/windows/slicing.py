@@ -1,0 +1,76 @@
+"""Windows by index: the fleet stays one contiguous array, a window is the row at which it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from wearcast.config import Strict
+from wearcast.windows.preprocessing import Channels
+
+__all__ = ["WindowBatch", "WindowSpec", "Windows"]
+
+
+class WindowSpec(Strict):
+    """Length of a window, in readings."""
+
+    context_length: int = Field(96, ge=1, description="Readings that the model sees; shorter histories are padded.")
+    prediction_length: int = Field(0, ge=0, description="Steps ahead for which known-future columns are given.")
+
+
+class WindowBatch(NamedTuple):
+    """What a model reads of `n` windows."""
+
+    past: NDArray[np.float32]
+    """Channels, `(n, context_length, n_channels)`; 0 where padded."""
+    mask: NDArray[np.bool_]
+    """True where a step is real, `(n, context_length)`; padding is on the left, the last step is always real."""
+    static: NDArray[np.float32] | None
+    """Static features, `(n, n_static)`."""
+    known_future: NDArray[np.float32] | None
+    """Known-future channels, `(n, prediction_length, n_known_future)`; 0 beyond the end of the unit's rows."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of a fleet's channels, ending at `rows`, never crossing a unit."""
+
+    channels: Channels
+    spec: WindowSpec
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, index: NDArray[np.intp] | slice) -> WindowBatch:
+        """Gather the windows at these positions of `rows`."""
+        rows = self.rows[index]
+        steps = np.arange(1 - self.spec.context_length, 1)
+        at = rows[:, None] + steps
+        first = self.channels.start[rows][:, None]
+        mask = at >= first
+        past = self.channels.values.take(np.maximum(at, first), axis=0)
+        if not mask[:, 0].all():
+            past[~mask] = 0.0
+        static = self.channels.static[self.channels.row_unit[rows]] if self.channels.static.shape[1] else None
+        return WindowBatch(past, mask, static, self._future(rows))
+
+    def batches(self, size: int) -> Iterator[WindowBatch]:
+        """All windows in order, `size` at a time."""
+        for at in range(0, len(self), size):
+            yield self.batch(slice(at, at + size))
+
+    def _future(self, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
+        columns = self.channels.known_future
+        if not columns or self.spec.prediction_length == 0:
+            return None
+        at = rows[:, None] + np.arange(1, self.spec.prediction_length + 1)
+        last = self.channels.stop[rows][:, None] - 1
+        future = self.channels.values[:, columns].take(np.minimum(at, last), axis=0)
+        future[at > last] = 0.0
+        return future
