@@ -61,7 +61,7 @@ fmt: $(STAMP) ## Format and mend what can be mended
 	$(BIN)/ruff format .
 
 docs: $(STAMP) ## The documentation, in site/
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo 'site/index.html'
 
 bench: $(VENV)/.installed-bench ## Every script in benchmarks/
