@@ -1,0 +1,303 @@
+"""The pictures of the report, each an inline SVG whose colours are the page's own, light or dark.
+
+matplotlib draws with placeholder colours that are then replaced by CSS variables, so that one picture serves both
+schemes and stays sharp at any size. Text stays text.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wearcast.errors import require
+from wearcast.evaluation.importance import Importance
+from wearcast.evaluation.metrics import COVERAGE
+from wearcast.evaluation.protocol import Evaluation
+from wearcast.schema import UnitId
+
+__all__ = [
+    "calibration",
+    "clean",
+    "error_by_rul",
+    "fleet_overview",
+    "importance_bars",
+    "predicted_against_true",
+    "trajectories",
+    "urgency",
+]
+
+Floats = NDArray[np.float64]
+
+INK, MUTED, GRID, ACCENT, WARN, BAND = (f"#0a0a0{i}" for i in range(1, 7))
+_COLOURS = {INK: "--ink", MUTED: "--muted", GRID: "--grid", ACCENT: "--accent", WARN: "--warn", BAND: "--band"}
+_FONT = "'DejaVu Sans', sans-serif"
+
+SHOWN_WINDOWS = 500
+SHOWN_UNITS = 250
+SHOWN_SENSORS = 24
+
+
+def clean(unit: UnitId, length: int = 28) -> str:
+    """A unit's name for display: control characters replaced, cut to `length`."""
+    text = "".join(c if c.isprintable() else "�" for c in str(unit))
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def urgency(evaluation: Evaluation) -> NDArray[np.intp]:
+    """Rows of the last forecasts, most urgent first: by the lower quantile of RUL, then by its expected value."""
+    last = evaluation.last
+    forecast = evaluation.forecast.select(last)
+    return np.asarray(last[np.lexsort((forecast.rul, np.round(forecast.interval(COVERAGE)[0], 6)))])
+
+
+class _Picture:
+    """A figure on its way to SVG."""
+
+    def __init__(self, width: float, height: float, rows: int = 1, columns: int = 1) -> None:
+        self.figure = require("matplotlib.figure", extra="report").Figure(figsize=(width, height), layout="constrained")
+        self.axes = self.figure.subplots(rows, columns, squeeze=False).ravel()
+        self.svg = ""
+
+    def label(self, x: str, y: str) -> Any:
+        """Label the only axes."""
+        self.axes[0].set(xlabel=x, ylabel=y)
+        return self.axes[0]
+
+
+@contextmanager
+def _picture(width: float, height: float, rows: int = 1, columns: int = 1) -> Iterator[_Picture]:
+    matplotlib = require("matplotlib", extra="report")
+    style = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "wearcast",
+        "text.parse_math": False,
+        "font.family": ["sans-serif"],
+        "font.sans-serif": ["DejaVu Sans"],
+        "font.size": 9.5,
+        "text.color": INK,
+        "axes.labelcolor": MUTED,
+        "axes.edgecolor": GRID,
+        "axes.facecolor": "none",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "axes.titlesize": 9.5,
+        "axes.titlelocation": "left",
+        "grid.color": GRID,
+        "grid.linewidth": 0.6,
+        "xtick.color": GRID,
+        "ytick.color": GRID,
+        "xtick.labelcolor": MUTED,
+        "ytick.labelcolor": MUTED,
+        "figure.facecolor": "none",
+        "legend.frameon": False,
+        "legend.fontsize": 8.5,
+        "legend.labelcolor": MUTED,
+    }
+    # The browser's fonts draw the text: that matplotlib's own lacks a glyph of a unit's name does not matter.
+    with matplotlib.rc_context(style), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        picture = _Picture(width, height, rows, columns)
+        yield picture
+        out = io.StringIO()
+        picture.figure.savefig(out, format="svg", metadata={"Date": None})
+        picture.svg = _inline(out.getvalue())
+
+
+def _inline(svg: str) -> str:
+    """What belongs into an HTML page: no prolog, metadata, namespaces or fixed size; colours and font of the page."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    head, body = svg.split(">", 1)
+    box = re.search(r'viewBox="[^"]*"', head)
+    svg = f'<svg {box.group(0) if box else ""} role="img">{body}'
+    svg = re.sub(r' id="(?:figure|axes|patch|matplotlib|text|line2d|xtick|ytick|legend)[^"]*"', "", svg)
+    for colour, variable in _COLOURS.items():
+        svg = svg.replace(colour, f"var({variable})")
+    return svg.replace(_FONT, "var(--font)")
+
+
+def _plural(evaluation: Evaluation) -> str:
+    return f"{evaluation.fleet.schema.time_unit}s"
+
+
+def _spread(rows: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+    """At most `most` rows, evenly spread."""
+    return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).round().astype(np.intp)]
+
+
+def predicted_against_true(evaluation: Evaluation) -> str:
+    """Forecast and 90 % interval against the true RUL, at the scored readings."""
+    rows = _spread(evaluation.scored, SHOWN_WINDOWS)
+    forecast, truth = evaluation.forecast.select(rows), evaluation.true_rul[rows]
+    lower, upper = forecast.interval(COVERAGE)
+    inside = (lower <= truth) & (truth <= upper)
+    end = float(max(np.quantile(upper, 0.98), truth.max(), forecast.max_rul)) * 1.04
+    with _picture(6.2, 4.6) as picture:
+        unit = _plural(evaluation)
+        axes = picture.label(f"true RUL ({unit})", f"forecast RUL ({unit})")
+        axes.plot([0, end], [0, end], color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
+        if forecast.max_rul < end:
+            axes.axhline(forecast.max_rul, color=MUTED, lw=0.8, ls=":", zorder=1)
+            right = (float(truth.max()), forecast.max_rul)
+            axes.annotate("cap", right, color=MUTED, fontsize=8, ha="right", va="bottom")
+        for mask, colour, name in ((inside, ACCENT, "truth within"), (~inside, WARN, "truth outside")):
+            if mask.any():
+                axes.vlines(truth[mask], lower[mask], np.minimum(upper[mask], end), color=colour, lw=1.1, alpha=0.35)
+                label = f"{name} the 90 % interval"
+                axes.plot(truth[mask], forecast.rul[mask], "o", ms=3.6, color=colour, mew=0, label=label)
+        axes.set(xlim=(-end * 0.02, truth.max() * 1.04 + 1), ylim=(-end * 0.02, end))
+        axes.legend(loc="upper left")
+    return picture.svg
+
+
+def _chosen(evaluation: Evaluation, count: int) -> list[tuple[int, str]]:
+    """Units to show: from the worst forecast to the best where the truth is known, else the most urgent."""
+    index = {unit: i for i, unit in enumerate(evaluation.fleet.units)}
+    if evaluation.prognostics:
+        ranked = sorted(evaluation.prognostics, key=lambda u: -u.rmse_capped)
+        picks = _spread(np.arange(len(ranked)), count)
+        return [(index[ranked[i].unit], f"{clean(ranked[i].unit)} · RMSE {ranked[i].rmse_capped:.1f}") for i in picks]
+    rows = urgency(evaluation)[:count]
+    units = np.asarray(evaluation.fleet.row_unit)[rows]
+    return [(int(i), clean(evaluation.fleet.units[i])) for i in units]
+
+
+def _top(evaluation: Evaluation, units: list[int]) -> float:
+    """Upper end of the RUL axis for these units: what they need, at most twice the cap."""
+    part = np.concatenate([np.arange(*evaluation.fleet.offsets[i : i + 2]) for i in units])
+    need = float(np.quantile(evaluation.forecast.select(part).interval(COVERAGE)[1], 0.9))
+    truth = evaluation.true_rul[part]
+    known = truth[np.isfinite(truth)]
+    cap = evaluation.forecast.max_rul
+    return min(max(need, cap, float(known.max()) if len(known) else 0.0), 2 * cap) * 1.05
+
+
+def trajectories(evaluation: Evaluation, count: int = 6) -> str:
+    """The forecast of several units along their lives, with 50 % and 90 % bands, and the truth where it is known."""
+    chosen = _chosen(evaluation, count)
+    columns = min(3, len(chosen))
+    rows = -(-len(chosen) // columns)
+    fleet, unit = evaluation.fleet, _plural(evaluation)
+    top = _top(evaluation, [index for index, _ in chosen])
+    with _picture(4.1 * columns, 2.75 * rows, rows, columns) as picture:
+        for axes in picture.axes[len(chosen) :]:
+            axes.set_visible(False)
+        for k, (index, title) in enumerate(chosen):
+            axes = picture.axes[k]
+            part = _spread(np.arange(fleet.offsets[index], fleet.offsets[index + 1]), 300)
+            forecast, age, truth = evaluation.forecast.select(part), fleet.age[part], evaluation.true_rul[part]
+            for coverage, alpha, name in ((0.9, 0.22, "90 %"), (0.5, 0.38, "50 %")):
+                lower, upper = forecast.interval(coverage)
+                axes.fill_between(age, lower, upper, color=ACCENT, alpha=alpha, lw=0, label=f"{name} interval")
+            axes.plot(age, forecast.distribution.quantile(0.5), color=ACCENT, lw=1.6, label="median")
+            axes.plot(age, truth, color=INK, lw=1.2, ls=(0, (4, 2)), label="true RUL")
+            axes.axhline(forecast.max_rul, color=MUTED, lw=0.8, ls=":", zorder=1)
+            axes.set(xlim=(0, max(float(age[-1]), 1.0)), ylim=(0, top))
+            axes.set_title(title)
+            axes.set_xlabel(f"age ({unit})" if k >= len(chosen) - columns else "")
+            axes.set_ylabel(f"RUL ({unit})" if k % columns == 0 else "")
+        picture.figure.get_layout_engine().set(h_pad=0.1, w_pad=0.08)
+        handles, names = picture.axes[0].get_legend_handles_labels()
+        shown = slice(None) if evaluation.prognostics else slice(0, 3)
+        picture.figure.legend(handles[shown], names[shown], loc="outside lower center", ncols=4)
+    return picture.svg
+
+
+def calibration(evaluation: Evaluation) -> str:
+    """Observed against nominal level of the quantiles, with what chance alone allows for that many units."""
+    curve = evaluation.calibration
+    if curve is None:
+        raise ValueError("a calibration curve needs the truth")
+    levels = np.linspace(0, 1, 101)
+    chance = 1.96 * np.sqrt(levels * (1 - levels) / max(evaluation.n_units_known, 1))
+    with _picture(6.2, 4.6) as picture:
+        axes = picture.label("nominal level of the quantile (%)", "units at or below it (%)")
+        if evaluation.protocol == "trajectory":
+            axes.set_ylabel("readings at or below it (%)")
+        low, high = np.clip(levels - chance, 0, 1) * 100, np.clip(levels + chance, 0, 1) * 100
+        axes.fill_between(levels * 100, low, high, color=MUTED, alpha=0.16, lw=0, label="95 % by chance")
+        axes.plot([0, 100], [0, 100], color=MUTED, lw=1, ls=(0, (4, 3)), label="perfect")
+        nominal, observed = np.array(curve.levels) * 100, np.array(curve.observed) * 100
+        axes.plot(nominal, observed, "o-", color=ACCENT, lw=1.6, ms=4, mew=0, label="forecast")
+        axes.set(xlim=(0, 100), ylim=(0, 100))
+        axes.legend(loc="upper left")
+    return picture.svg
+
+
+def error_by_rul(evaluation: Evaluation, bins: int = 10) -> str:
+    """Error of the point forecast against capped labels over bands of true RUL, at all readings."""
+    rows = np.flatnonzero(evaluation.known)
+    cap = evaluation.forecast.max_rul
+    truth = np.minimum(evaluation.true_rul[rows], cap)
+    error = evaluation.forecast.select(rows).rul - truth
+    edges = np.linspace(0, cap, bins + 1)
+    place = np.clip(np.searchsorted(edges, truth, side="right") - 1, 0, bins - 1)
+    middle = (edges[:-1] + edges[1:]) / 2
+    with _picture(6.2, 4.0) as picture:
+        unit = _plural(evaluation)
+        axes = picture.label(f"true RUL, capped ({unit})", f"forecast − truth ({unit})")
+        axes.axhline(0, color=MUTED, lw=1)
+        for k in np.unique(place):
+            q = np.quantile(error[place == k], [0.05, 0.25, 0.5, 0.75, 0.95])
+            first = k == place.min()
+            axes.vlines(
+                middle[k], q[0], q[4], color=ACCENT, lw=2, alpha=0.45, label="90 % of errors" if first else None
+            )
+            half = "half of the errors" if first else None
+            axes.vlines(middle[k], q[1], q[3], color=ACCENT, lw=9, alpha=0.55, label=half)
+            axes.plot(middle[k], q[2], "o", color=INK, ms=4, mew=0, label="median" if first else None)
+        axes.set_xlim(cap * 1.01, -cap * 0.01)
+        low, high = axes.get_ylim()
+        axes.set_ylim(min(low, -high * 0.4), max(high, -low * 0.4))
+        axes.annotate("too late", (0.01, 0.98), xycoords="axes fraction", color=MUTED, fontsize=8.5, va="top")
+        axes.annotate("too early", (0.01, 0.02), xycoords="axes fraction", color=MUTED, fontsize=8.5, va="bottom")
+        picture.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return picture.svg
+
+
+def importance_bars(importance: Importance, time_unit: str) -> str:
+    """How much the expected RUL changes when each sensor is hidden, most important first."""
+    ranked = importance.ranked[:SHOWN_SENSORS]
+    with _picture(6.2, max(1.6, 0.27 * len(ranked) + 0.7)) as picture:
+        axes = picture.label(f"mean change of the expected RUL without it ({time_unit}s)", "")
+        place = np.arange(len(ranked))
+        axes.barh(place, [change for _, change in ranked], color=ACCENT, alpha=0.85, height=0.62)
+        axes.set_yticks(place, [clean(sensor, 32) for sensor, _ in ranked])
+        axes.invert_yaxis()
+        axes.grid(visible=False, axis="y")
+        axes.tick_params(axis="y", length=0)
+    return picture.svg
+
+
+def fleet_overview(evaluation: Evaluation) -> str:
+    """RUL of each unit at its last reading, most urgent first, with 50 % and 90 % intervals."""
+    rows = urgency(evaluation)[:SHOWN_UNITS]
+    forecast = evaluation.forecast.select(rows)
+    urgent = forecast.distribution.failure_probability(forecast.horizons[0]) >= 0.5
+    place = np.arange(len(rows))
+    thick = float(np.clip(420 / max(len(rows), 1), 1.2, 9))
+    with _picture(12.6, 3.9) as picture:
+        unit = _plural(evaluation)
+        axes = picture.label("units, most urgent first", f"RUL ({unit})")
+        for coverage, width, alpha in ((0.9, thick * 0.4, 0.4), (0.5, thick, 0.6)):
+            lower, upper = forecast.interval(coverage)
+            for mask, colour in ((~urgent, ACCENT), (urgent, WARN)):
+                axes.vlines(place[mask], lower[mask], upper[mask], color=colour, lw=width, alpha=alpha)
+        axes.plot(place, forecast.distribution.quantile(0.5), "o", color=INK, ms=min(thick * 0.55, 3.6), mew=0)
+        names = [clean(u, 14) for u in forecast.unit.to_list()]
+        if len(rows) <= 40:
+            axes.set_xticks(place, names, rotation=90 if max(map(len, names)) > 3 else 0, fontsize=8)
+        else:
+            axes.set_xticks([])
+        axes.grid(visible=False, axis="x")
+        axes.set(xlim=(-0.8, len(rows) - 0.2), ylim=(0, float(np.quantile(forecast.interval()[1], 0.98)) * 1.05))
+    return picture.svg

@@ -1,0 +1,388 @@
+"""The protocol: which forecasts are scored against which truth, and the frozen result.
+
+Two protocols, chosen by the data and always named in the result:
+
+- `last`: the histories were cut before the end of life (the C-MAPSS test sets), so the point metrics, coverage, width
+  and CRPS are over the last reading of each unit.
+- `trajectory`: the histories run to the end of life, so they are pooled over all windows.
+
+The NASA score is over the last reading of each unit and the prognostic metrics are along the trajectories, in both.
+Units whose end of life is not known are forecast but not scored, and the result says how many they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from wearcast.errors import FleetError, ModelError
+from wearcast.evaluation.metrics import (
+    COVERAGE,
+    LAST_METRICS,
+    WINDOW_METRICS,
+    CalibrationCurve,
+    Metric,
+    Scored,
+    calibration_curve,
+    covered,
+    interval_width,
+    rmse,
+)
+from wearcast.evaluation.prognostics import PROGNOSTIC_METRICS, Trajectory, UnitPrognosis, judge, worst_unit
+from wearcast.fleet import Fleet
+from wearcast.forecast import Forecast
+from wearcast.target import Target
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = [
+    "ALL_METRICS",
+    "ConditionCoverage",
+    "Evaluation",
+    "Forecaster",
+    "Manifest",
+    "TrainingData",
+    "UnitCoverage",
+    "evaluate",
+]
+
+Floats = NDArray[np.float64]
+ProtocolName = Literal["last", "trajectory"]
+Truth = Literal["known", "partial", "unknown"]
+Value = float | None | dict[str, Any]
+
+ALL_METRICS: tuple[Metric[Any], ...] = (*WINDOW_METRICS, *LAST_METRICS, *PROGNOSTIC_METRICS)
+"""Every metric of a RUL evaluation, in the order in which it is reported."""
+
+
+class TrainingData(Protocol):
+    """What evaluation reads of the record of the training data."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the fleet that was trained on."""
+
+
+class Manifest(Protocol):
+    """What evaluation reads of a bundle's description of itself."""
+
+    @property
+    def name(self) -> str:
+        """Name of the recipe."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of the training."""
+
+    @property
+    def target(self) -> Target:
+        """What is forecast."""
+
+    @property
+    def data(self) -> TrainingData:
+        """What was trained on."""
+
+    def model_dump(self, *, mode: str = ...) -> dict[str, Any]:
+        """All of it, ready for JSON."""
+
+
+class Forecaster(Protocol):
+    """What evaluation asks of a bundle."""
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """Its description of itself."""
+
+    def predict(self, fleet: Fleet, *, every: int | None = None, without: Collection[str] = ()) -> Forecast:
+        """Forecast the last reading of each unit, or each `every`-th one; sensors in `without` are seen healthy."""
+
+
+@dataclass(frozen=True)
+class ConditionCoverage:
+    """Coverage, width and error in one operating condition, over all windows whose truth is known."""
+
+    condition: int
+    n_windows: int
+    coverage_90: float
+    coverage_90_capped: float
+    width_90: float
+    rmse_capped: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in `evaluate --json`."""
+        return dict(self.__dict__)
+
+
+@dataclass(frozen=True)
+class UnitCoverage:
+    """How coverage differs between units, each over its whole trajectory."""
+
+    units: tuple[Any, ...]
+    coverage_90: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Summary over units: the lowest, the quartiles, and how many units are covered less than half the time."""
+        share = np.array(self.coverage_90)
+        low, first, median, third = np.quantile(share, [0.0, 0.25, 0.5, 0.75])
+        return {
+            "n_units": len(share),
+            "min": float(low),
+            "q25": float(first),
+            "median": float(median),
+            "q75": float(third),
+            "lowest_unit": self.units[int(share.argmin())],
+            "units_below_half": int((share < 0.5).sum()),
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one bundle says about one fleet, and how right it was.
+
+    Attributes:
+        bundle: path of the bundle.
+        recipe: name of the recipe; evaluations of one recipe are seeds of one another.
+        dataset: name of the fleet.
+        split: which split of it.
+        target: kind of target.
+        seed: seed of the training.
+        trained_on: whether the model was trained on this very fleet, so that nothing here says how it does on others.
+        protocol: which windows the point metrics, coverage, width and CRPS are over.
+        fleet: the fleet.
+        forecast: a forecast at each reading, in the fleet's order.
+        true_rul: true RUL of each forecast, `(n,)`, NaN where it is not known.
+        metrics: value of each metric, None where the truth is not known.
+        prognostics: one a unit whose truth is known.
+        conditions: one an operating condition.
+        unit_coverage: None where no truth is known.
+        calibration: None where no truth is known.
+    """
+
+    bundle: str
+    recipe: str
+    dataset: str
+    split: str
+    target: str
+    seed: int
+    trained_on: bool
+    protocol: ProtocolName
+    fleet: Fleet
+    forecast: Forecast
+    true_rul: Floats
+    metrics: Mapping[str, Value]
+    prognostics: tuple[UnitPrognosis, ...]
+    conditions: tuple[ConditionCoverage, ...]
+    unit_coverage: UnitCoverage | None
+    calibration: CalibrationCurve | None
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Whether the truth of each forecast is known, `(n,)`."""
+        return np.isfinite(self.true_rul)
+
+    @property
+    def last(self) -> NDArray[np.intp]:
+        """Row of the last forecast of each unit, `(n_units,)`."""
+        return self.fleet.offsets[1:].astype(np.intp) - 1
+
+    @property
+    def scored(self) -> NDArray[np.intp]:
+        """Rows that the point metrics, coverage, width and CRPS are over."""
+        rows = self.last if self.protocol == "last" else np.arange(len(self.forecast))
+        return rows[self.known[rows]]
+
+    @property
+    def n_units_known(self) -> int:
+        """Number of units whose end of life is known."""
+        return int(self.known[self.last].sum())
+
+    @property
+    def truth(self) -> Truth:
+        """Whether the end of life of every, of some or of no unit is known."""
+        if self.n_units_known == self.fleet.n_units:
+            return "known"
+        return "partial" if self.n_units_known else "unknown"
+
+    @property
+    def truth_note(self) -> str:
+        """One plain sentence on what could be scored."""
+        n, known = self.fleet.n_units, self.n_units_known
+        if self.truth == "unknown":
+            return f"The end of life of none of the {n} units is known: nothing is scored, the forecasts stand."
+        if self.truth == "partial":
+            return f"The end of life of {known} of {n} units is known: only these are scored, {n - known} are not."
+        return f"The end of life of all {n} units is known."
+
+    @property
+    def protocol_note(self) -> str:
+        """One plain sentence on which forecasts are scored."""
+        if self.truth == "unknown":
+            return "Forecast at each reading."
+        if self.protocol == "last":
+            return "Scored at the last reading of each unit; prognostic metrics along the trajectories."
+        return "The histories run to the end of life: scored at every reading, pooled; NASA score at the last ones."
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that `evaluate --json` prints."""
+        return {
+            "bundle": self.bundle,
+            "recipe": self.recipe,
+            "model": self.forecast.model,
+            "dataset": self.dataset,
+            "split": self.split,
+            "target": self.target,
+            "n_units": self.fleet.n_units,
+            "n_windows": len(self.forecast),
+            "seed": self.seed,
+            "metrics": dict(self.metrics),
+            "trained_on_this_data": self.trained_on,
+            "protocol": self.protocol,
+            "protocol_note": self.protocol_note,
+            "truth": self.truth,
+            "truth_note": self.truth_note,
+            "n_units_scored": self.n_units_known,
+            "n_windows_scored": len(self.scored),
+            "max_rul": self.forecast.max_rul,
+            "time_unit": self.fleet.schema.time_unit,
+            "per_condition": [condition.to_dict() for condition in self.conditions],
+            "per_unit_coverage_90": self.unit_coverage.to_dict() if self.unit_coverage else None,
+            "calibration": (
+                {"levels": list(self.calibration.levels), "observed": list(self.calibration.observed)}
+                if self.calibration
+                else None
+            ),
+        }
+
+    def table(self) -> Table:
+        """The metrics as a table for the terminal."""
+        from wearcast.evaluation.table import evaluation_table
+
+        return evaluation_table(self)
+
+
+def evaluate(bundle: Forecaster, fleet: Fleet, *, split: str = "test", seed: int | None = None) -> Evaluation:
+    """Forecast each reading of a fleet once and score what can be scored.
+
+    Args:
+        bundle: what forecasts.
+        fleet: the units to judge it on; they must not have been trained on.
+        split: name of the split, for the record.
+        seed: seed of the training, for the record; that of the bundle unless given.
+
+    Raises:
+        FleetError: the fleet is empty.
+        ModelError: the bundle did not forecast each reading once, or forecast something that is not a number.
+    """
+    if fleet.n_units == 0:
+        raise FleetError("there is no unit to evaluate", where=fleet.name)
+    forecast = _in_order(bundle.predict(fleet, every=1), fleet)
+    remaining, known = fleet.rul()
+    truth = np.where(known, remaining, np.nan)
+    last = fleet.offsets[1:] - 1
+    protocol = _protocol(truth[last])
+    everything = Scored(forecast.rul, truth, forecast.distribution, forecast.max_rul)
+    rows = last if protocol == "last" else np.arange(fleet.n_rows)
+    prognostics = _prognostics(everything, fleet)
+    manifest = bundle.manifest
+    return Evaluation(
+        bundle=str(bundle.path),
+        recipe=manifest.name,
+        dataset=fleet.name,
+        split=split,
+        target=manifest.target.kind,
+        seed=manifest.seed if seed is None else seed,
+        trained_on=manifest.data.fingerprint == fleet.fingerprint,
+        protocol=protocol,
+        fleet=fleet,
+        forecast=forecast,
+        true_rul=truth,
+        metrics=_metrics(everything, rows[known[rows]], last[known[last]], prognostics),
+        prognostics=prognostics,
+        conditions=_conditions(everything, forecast.condition),
+        unit_coverage=_unit_coverage(everything, fleet),
+        calibration=calibration_curve(everything.select(rows[known[rows]])) if known.any() else None,
+    )
+
+
+def _in_order(forecast: Forecast, fleet: Fleet) -> Forecast:
+    """The forecast with its rows in the fleet's order, one a reading."""
+    key = pl.DataFrame({"unit": forecast.unit, "time": forecast.time}).with_row_index("forecast")
+    rows = fleet.frame.select("unit", "time").join(key, on=["unit", "time"], how="left", maintain_order="left")
+    index = rows["forecast"]
+    if len(index) != fleet.n_rows or len(forecast) != fleet.n_rows or index.null_count():
+        raise ModelError(f"{len(forecast)} forecasts for {fleet.n_rows} readings", where=forecast.model)
+    if not np.isfinite(forecast.distribution.survival).all():
+        raise ModelError("the forecast holds values that are not numbers", where=forecast.model)
+    order = index.to_numpy().astype(np.intp)
+    return forecast if (order == np.arange(len(order))).all() else forecast.select(order)
+
+
+def _protocol(last_truth: Floats) -> ProtocolName:
+    """`last` unless most of the known units have reached their end of life."""
+    known = last_truth[np.isfinite(last_truth)]
+    return "last" if len(known) == 0 or (known > 0).mean() > 0.5 else "trajectory"
+
+
+def _metrics(
+    everything: Scored, rows: NDArray[np.int64], last: NDArray[np.int64], prognostics: Sequence[UnitPrognosis]
+) -> dict[str, Value]:
+    if not len(last):
+        return {**dict.fromkeys(m.name for m in ALL_METRICS), "worst_unit": None}
+    windows, ends = everything.select(rows), everything.select(last)
+    values = {m.name: m(windows) for m in WINDOW_METRICS}
+    values |= {m.name: m(ends) for m in LAST_METRICS}
+    values |= {m.name: m(prognostics) for m in PROGNOSTIC_METRICS}
+    found: dict[str, Value] = {name: value if np.isfinite(value) else None for name, value in values.items()}
+    worst = worst_unit(prognostics)
+    return {**found, "worst_unit": worst.to_dict() if worst else None}
+
+
+def _prognostics(everything: Scored, fleet: Fleet) -> tuple[UnitPrognosis, ...]:
+    median = everything.distribution.quantile(0.5)
+    error = everything.rul - everything.capped
+    found = []
+    for unit, start, stop in zip(fleet.units, fleet.offsets[:-1], fleet.offsets[1:], strict=True):
+        if np.isfinite(everything.truth[start]):
+            part = slice(start, stop)
+            found.append(judge(Trajectory(unit, fleet.age[part], median[part], everything.truth[part], error[part])))
+    return tuple(found)
+
+
+def _conditions(everything: Scored, condition: NDArray[Any]) -> tuple[ConditionCoverage, ...]:
+    known = np.isfinite(everything.truth)
+    found = []
+    for value in np.unique(condition[known]):
+        part = everything.select(known & (condition == value))
+        found.append(
+            ConditionCoverage(
+                condition=int(value),
+                n_windows=len(part),
+                coverage_90=float(covered(part).mean()),
+                coverage_90_capped=float(covered(part, capped=True).mean()),
+                width_90=float(interval_width(part).mean()),
+                rmse_capped=rmse(part.rul, part.capped),
+            )
+        )
+    return tuple(found)
+
+
+def _unit_coverage(everything: Scored, fleet: Fleet) -> UnitCoverage | None:
+    known = np.isfinite(everything.truth)
+    if not known.any():
+        return None
+    hit = covered(everything, COVERAGE) & known
+    starts = fleet.offsets[:-1]
+    share = np.add.reduceat(hit.astype(np.float64), starts) / np.diff(fleet.offsets)
+    which = np.flatnonzero(known[starts])
+    return UnitCoverage(tuple(fleet.units[i] for i in which), tuple(float(share[i]) for i in which))

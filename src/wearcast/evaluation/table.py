@@ -1,0 +1,95 @@
+"""The results as tables for the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from wearcast.evaluation.metrics import Direction, Metric
+from wearcast.evaluation.protocol import ALL_METRICS
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.table import Table
+
+    from wearcast.evaluation.comparison import Comparison, Spread
+    from wearcast.evaluation.protocol import Evaluation
+
+__all__ = ["DIRECTIONS", "METRICS", "comparison_table", "evaluation_table", "format_value"]
+
+METRICS: dict[str, Metric[Any]] = {m.name: m for m in ALL_METRICS}
+"""Each metric by its name."""
+
+DIRECTIONS: dict[Direction, str] = {"lower": "lower is better", "higher": "higher is better", "nominal": "near 90 %"}
+"""The direction of a metric in words."""
+
+
+def format_value(name: str, value: float | None, time_unit: str) -> str:
+    """A metric for human eyes: `11.2 cycles`, `91 %`, `—` where it is not known."""
+    if value is None:
+        return "—"
+    unit = METRICS[name].unit
+    if unit == "time":
+        digits = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+        return f"{value:,.{digits}f} {time_unit}s"
+    if unit == "score":
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}"
+    return f"{value * 100:.1f} %"
+
+
+def evaluation_table(evaluation: Evaluation) -> Table:
+    """The metrics of one evaluation, with what was scored as the caption."""
+    from rich.table import Table
+    from rich.text import Text
+
+    title = Text(f"{evaluation.recipe} on {evaluation.dataset} ({evaluation.split})")
+    table = Table(title=title, caption=Text(f"{evaluation.protocol_note} {evaluation.truth_note}"))
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    table.add_column("", style="dim")
+    time_unit = evaluation.fleet.schema.time_unit
+    for name, metric in METRICS.items():
+        value = evaluation.metrics[name]
+        number = value if isinstance(value, (int, float)) else None
+        table.add_row(name, format_value(name, number, time_unit), DIRECTIONS[metric.direction])
+    worst = evaluation.metrics["worst_unit"]
+    if isinstance(worst, dict):
+        value_text = format_value("rmse_capped", worst["rmse_capped"], time_unit)
+        table.add_row("worst_unit", Text(f"{worst['unit']}: {value_text}"), "RMSE over its trajectory, capped")
+    return table
+
+
+_COMPARED = ("rmse_capped", "rmse", "nasa_score_capped", "coverage_90", "width_90", "crps")
+
+
+def comparison_table(comparison: Comparison) -> Group:
+    """One row a recipe and data set, mean ± sd over seeds, then one sentence a pair of recipes."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="mean ± sd over seeds")
+    table.add_column("recipe")
+    table.add_column("data set")
+    table.add_column("seeds", justify="right")
+    for name in _COMPARED:
+        table.add_column(name, justify="right")
+    for group in comparison.groups:
+        cells = [_spread_text(name, group.metrics[name]) for name in _COMPARED]
+        label = f"{group.dataset} ({group.split})"
+        table.add_row(Text(group.recipe), Text(label), str(len(group.seeds)), *cells)
+    lines = [
+        Text(
+            f"{d.dataset}: {d.verdict} (RMSE {d.a} − {d.b} = {d.difference:+.2f}, "
+            f"{d.level:.0%} interval {d.low:+.2f} to {d.high:+.2f} by bootstrap over units)"
+        )
+        for d in comparison.differences
+    ]
+    return Group(table, *lines)
+
+
+def _spread_text(name: str, spread: Spread | None) -> str:
+    if spread is None:
+        return "—"
+    scale, digits = (100.0, 1) if METRICS[name].unit == "" else (1.0, 2 if abs(spread.mean) < 100 else 0)
+    sd = "" if spread.sd is None else f" ± {spread.sd * scale:.{digits}f}"
+    return f"{spread.mean * scale:.{digits}f}{sd}{' %' if scale > 1 else ''}"
