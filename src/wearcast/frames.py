@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import polars as pl
 
@@ -14,9 +16,15 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    AnyFrame = pl.DataFrame | pd.DataFrame | pa.Table
+    AnyFrame: TypeAlias = pl.DataFrame | pd.DataFrame | pa.Table
 
-__all__ = ["check_events", "end_events", "prepare", "to_polars"]
+__all__ = ["check_events", "end_events", "numbers", "prepare", "time_axis", "timestamps", "to_polars", "typical_step"]
+
+MISSING = ("", "NA", "N/A", "n/a", "#N/A", "NULL", "null", "None")
+"""What people write into the cell of a reading that they do not have."""
+
+SLICE = 1 << 20  # rows looked at together, so that checks of a long table take little memory
+GAP = 1.5  # a step longer than so many typical steps is a gap
 
 
 def to_polars(frame: AnyFrame, name: str = "frame") -> pl.DataFrame:
@@ -49,8 +57,8 @@ def prepare(
     _check_columns(table, schema, unit=unit, time=time, name=name)
     if table.height == 0:
         raise FleetError("there are no rows", where=name)
-    columns = [_unit(table[unit], name).alias("unit"), _time(table[time], schema, name).alias("time")]
-    columns += [_number(table[column], name) for column in schema.numeric]
+    columns = [_unit(table[unit], name).alias("unit"), time_axis(table[time], schema, name).alias("time")]
+    columns += [numbers(table[column], name) for column in schema.numeric]
     columns += [_static(table[column], name) for column in schema.statics]
     frame = pl.DataFrame(columns)
     notes = []
@@ -59,10 +67,15 @@ def prepare(
         notes.append(Note("unsorted", moved, f"{moved} rows were not in order of unit and time; sorted"))
     _check_keys(frame, name)
     _check_statics(frame, schema, name)
-    missing = sum(int(frame[c].null_count() + frame[c].is_nan().sum()) for c in schema.numeric)
+    missing = sum(int(frame[c].null_count() + (frame[c].is_nan().sum() or 0)) for c in schema.numeric)
     if missing:
         notes.append(Note("missing", missing, f"{missing} readings are missing; the last known value is held"))
-        frame = frame.with_columns(pl.col(schema.numeric).fill_null(float("nan")))
+        # Only the columns that have nulls are copied.
+        holed = [column for column in schema.numeric if frame[column].null_count()]
+        frame = frame.with_columns(pl.col(holed).fill_null(float("nan")))
+    gaps = _count_gaps(frame)
+    if gaps:
+        notes.append(Note("gaps", gaps, f"{gaps} steps between readings are longer than usual; nothing is filled in"))
     return frame, schema, tuple(notes)
 
 
@@ -94,7 +107,7 @@ def check_events(table: pl.DataFrame, frame: pl.DataFrame, schema: FleetSchema, 
     events = pl.DataFrame(
         [
             unit.alias("unit"),
-            _time(table["time"], schema, where).cast(frame["time"].dtype).alias("time"),
+            time_axis(table["time"], schema, where).cast(frame["time"].dtype).alias("time"),
             kind.alias("kind"),
             mode.cast(pl.String).alias("mode"),
         ]
@@ -161,7 +174,12 @@ def _unit(series: pl.Series, name: str) -> pl.Series:
     return text.cast(pl.Enum(text.unique(maintain_order=True)))
 
 
-def _time(series: pl.Series, schema: FleetSchema, name: str) -> pl.Series:
+def time_axis(series: pl.Series, schema: FleetSchema, name: str) -> pl.Series:
+    """The time axis as Int64 (Float64 if there are fractions) for cycles, as naive timestamps for a clock.
+
+    Raises:
+        FleetError: an empty cell, or one that is neither a number nor a timestamp.
+    """
     if series.null_count():
         raise FleetError("the time is empty", where=_at(series, series.is_null(), name))
     if not schema.is_clock:
@@ -175,7 +193,7 @@ def _time(series: pl.Series, schema: FleetSchema, name: str) -> pl.Series:
                 hint="timestamps go into the time column, not the cycle column",
             )
         return series.cast(pl.Int64) if series.dtype.is_integer() else _whole(number)
-    if series.dtype.is_temporal():
+    if series.dtype == pl.Date or isinstance(series.dtype, pl.Datetime):
         return series.cast(pl.Datetime("us"))
     if series.dtype != pl.String:
         raise FleetError(
@@ -183,14 +201,34 @@ def _time(series: pl.Series, schema: FleetSchema, name: str) -> pl.Series:
             where=f"{name}: column {series.name!r}",
             hint="a counter goes into the cycle column",
         )
-    parsed = series.str.strip_chars().str.to_datetime(time_unit="us", strict=False, ambiguous="earliest")
+    return timestamps(series, name)
+
+
+def timestamps(series: pl.Series, name: str, time_format: str | None = None) -> pl.Series:
+    """Text as timestamps: ISO 8601, dotted day.month.year, or the format that is given; time zones become UTC.
+
+    Raises:
+        FleetError: a cell is not a timestamp, or the day and the month could be confused.
+    """
+    text = series.str.strip_chars()
+    hint = f"expected {time_format!r}" if time_format else "write ISO 8601, such as 2024-05-18 10:00:00"
+    first = next((value for value in text.head(1).to_list() if value), "")
+    if time_format is None and re.match(r"\d{1,2}[/-]\d{1,2}[/-]\d", first):
+        raise FleetError(
+            f"{first!r} may be day/month or month/day",
+            where=f"{name}: column {series.name!r}",
+            hint="name the time_format in the mapping, such as '%d/%m/%Y %H:%M'",
+        )
+    try:
+        parsed = text.str.to_datetime(time_format, time_unit="us", strict=False, ambiguous="earliest")
+    except pl.exceptions.ComputeError as error:
+        where = f"{name}: row 1, column {series.name!r}"
+        raise FleetError(f"{first!r} is not a timestamp", where=where, hint=hint) from error
     if parsed.dtype == pl.Datetime("us", "UTC"):
         parsed = parsed.dt.replace_time_zone(None)
-    if parsed.null_count():
-        value = series.filter(parsed.is_null())[0]
-        raise FleetError(
-            f"{value!r} is not a timestamp", where=_at(series, parsed.is_null(), name), hint="write ISO 8601"
-        )
+    bad = parsed.is_null()
+    if bad.any():
+        raise FleetError(f"{text.filter(bad)[0]!r} is not a timestamp", where=_at(series, bad, name), hint=hint)
     return parsed
 
 
@@ -199,17 +237,22 @@ def _whole(number: pl.Series) -> pl.Series:
     return whole if (whole.cast(pl.Float64) == number).all() else number
 
 
-def _number(series: pl.Series, name: str) -> pl.Series:
+def numbers(series: pl.Series, name: str) -> pl.Series:
+    """A column as Float32, with null where the cell is empty or says that the reading is missing.
+
+    Raises:
+        FleetError: text where a number belongs, or an infinity; the message names the row and the column.
+    """
     if series.dtype in (pl.Boolean, pl.Null):
         series = series.cast(pl.Float32)
     if not series.dtype.is_numeric():
         text = series.cast(pl.String).str.strip_chars()
-        number = text.replace("", None).cast(pl.Float64, strict=False)
-        bad = number.is_null() & text.is_not_null() & (text != "")
+        text = text.set(text.is_in(MISSING), None)
+        number = text.cast(pl.Float64, strict=False)
+        bad = number.is_null() & text.is_not_null()
         if bad.any():
-            value = text.filter(bad)[0]
             raise FleetError(
-                f"{value!r} is not a number",
+                f"{text.filter(bad)[0]!r} is not a number",
                 where=_at(series, bad, name),
                 hint=f"{int(bad.sum())} cells of this column are text",
             )
@@ -217,9 +260,8 @@ def _number(series: pl.Series, name: str) -> pl.Series:
     single = series.cast(pl.Float32)
     bad = single.is_infinite().fill_null(False)
     if bad.any():
-        value = series.filter(bad)[0]
         raise FleetError(
-            f"{value} is not a finite reading",
+            f"{series.filter(bad)[0]} is not a finite reading",
             where=_at(series, bad, name),
             hint="empty the cell if the reading is missing",
         )
@@ -227,28 +269,67 @@ def _number(series: pl.Series, name: str) -> pl.Series:
 
 
 def _static(series: pl.Series, name: str) -> pl.Series:
-    return _number(series, name) if series.dtype.is_numeric() else series.cast(pl.String)
+    return numbers(series, name) if series.dtype.is_numeric() else series.cast(pl.String)
+
+
+def _neighbours(frame: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
+    """Each row's `unit` and `time` beside those of the row before it (`unit0`, `time0`), a slice at a time.
+
+    Also yields the number of the first row of the slice; the very first row has no row before it and is left out.
+    """
+    keys = frame.select(pl.col("unit", "time").to_physical())
+    for start in range(1, frame.height, SLICE):
+        now = keys.slice(start, SLICE)
+        before = keys.slice(start - 1, now.height)
+        yield start, now.with_columns(before["unit"].alias("unit0"), before["time"].alias("time0"))
+
+
+_SAME = pl.col("unit") == pl.col("unit0")
+_STEP = pl.col("time") - pl.col("time0")
 
 
 def _sorted(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    unit, time = frame["unit"].to_physical(), frame["time"].to_physical()
-    same = unit == unit.shift(1)
-    wrong = (unit < unit.shift(1)) | (same & (time < time.shift(1)))
-    moved = int(wrong.fill_null(False).sum())
+    wrong = (pl.col("unit") < pl.col("unit0")) | (_SAME & (_STEP < 0))
+    moved = sum(int(pair.select(wrong.sum()).item()) for _, pair in _neighbours(frame))
     # A stable sort keeps the order of repeated keys, so that the error on them names the rows as they were.
     return (frame.sort("unit", "time", maintain_order=True), moved) if moved else (frame, 0)
 
 
 def _check_keys(frame: pl.DataFrame, name: str) -> None:
-    repeated = (frame["unit"] == frame["unit"].shift(1)) & (frame["time"] == frame["time"].shift(1))
-    count = int(repeated.fill_null(False).sum())
+    count, where = 0, -1
+    for start, pair in _neighbours(frame):
+        rows = pair.select((_SAME & (_STEP == 0)).arg_true()).to_series()
+        if len(rows) and not count:
+            where = start + int(rows[0])
+        count += len(rows)
     if count:
-        row = frame.row(repeated.arg_true()[0], named=True)
+        row = frame.row(where, named=True)
         raise FleetError(
             f"unit {row['unit']!r} has two readings at time {row['time']} ({count} repeated rows in all)",
             where=name,
             hint="remove the repeated rows, or number the cycles anew",
         )
+
+
+def typical_step(frame: pl.DataFrame) -> float | None:
+    """The most frequent step between two readings of a unit, in the physical unit of `time`; None without a pair.
+
+    Args:
+        frame: sorted by `unit` and `time`; the first million rows decide.
+    """
+    for _, pair in _neighbours(frame):
+        steps = pair.filter(_SAME).select(_STEP.alias("step"))["step"]
+        if len(steps):
+            return float(steps.mode().min())  # type: ignore[arg-type]
+    return None
+
+
+def _count_gaps(frame: pl.DataFrame) -> int:
+    step = typical_step(frame)
+    if step is None:
+        return 0
+    longer = _SAME & _STEP.gt(GAP * step)
+    return sum(int(pair.select(longer.sum()).item()) for _, pair in _neighbours(frame))
 
 
 def _check_statics(frame: pl.DataFrame, schema: FleetSchema, name: str) -> None:

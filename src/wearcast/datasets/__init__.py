@@ -1,0 +1,103 @@
+"""Data sets: published ones, the simulator and the user's own files, all loaded as a fleet."""
+
+from __future__ import annotations
+
+import glob
+import re
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field
+
+from wearcast.config import nearest
+from wearcast.datasets.cmapss import CmapssDataset, Subset
+from wearcast.datasets.files import FilesDataset
+from wearcast.datasets.mapping import ColumnMapping, FailureTable
+from wearcast.datasets.simulated import SimulatedDataset
+from wearcast.errors import SourceNotFoundError, UsageError
+from wearcast.fleet import Fleet
+
+__all__ = [
+    "CmapssDataset",
+    "ColumnMapping",
+    "Dataset",
+    "FailureTable",
+    "FilesDataset",
+    "SimulatedDataset",
+    "Split",
+    "load_dataset",
+    "resolve_source",
+]
+
+Split = Literal["train", "test", "all"]
+
+Dataset = Annotated[CmapssDataset | SimulatedDataset | FilesDataset, Field(discriminator="kind")]
+"""Every data set that an experiment can name, told apart by `kind`."""
+
+_DECLARED: dict[str, CmapssDataset | SimulatedDataset] = {
+    "simulated": SimulatedDataset(),
+    **{f"cmapss/{subset}": CmapssDataset(subset=subset) for subset in get_args(Subset)},
+}
+
+
+def load_dataset(
+    source: str | Path, split: Split = "train", mapping: ColumnMapping | str | Path | None = None
+) -> Fleet:
+    """Load a data set as a fleet.
+
+    Args:
+        source: `simulated`, `cmapss/FD001` … `cmapss/FD004`, or a file, a folder or a pattern with `*`.
+        split: `train`, `test` or `all` units.
+        mapping: roles of the columns of files, or a YAML file of them; guessed where names are plain if not given.
+
+    Raises:
+        DataError: the set is not there, or damaged; the message has the file, and the row and column if there is one.
+        UsageError: no such split, a mapping for a declared set, or columns that cannot be guessed.
+
+    Example:
+        >>> load_dataset("simulated").schema.time_unit
+        'cycle'
+    """
+    if split not in get_args(Split):
+        raise UsageError(f"no such split: {split!r}", hint=f"one of {', '.join(get_args(Split))}")
+    return resolve_source(source, mapping).load(split)
+
+
+def resolve_source(
+    source: str | Path, mapping: ColumnMapping | str | Path | None = None
+) -> CmapssDataset | SimulatedDataset | FilesDataset:
+    """Find the data set that a user means; nothing is read but the mapping.
+
+    Raises:
+        SourceNotFoundError: there is no such set or file; the nearest spelling is offered.
+        UsageError: a connection URL, or a mapping for a declared set.
+    """
+    text = str(source)
+    declared = _DECLARED.get(text.strip("/")) if not isinstance(source, Path) else None
+    if declared is not None:
+        if mapping is not None:
+            raise UsageError(f"{text} has its own columns: a mapping is for files", hint="leave the mapping out")
+        return declared
+    if re.match(r"[a-z][a-z0-9+.-]+://", text):
+        raise UsageError("connection URLs are not read", where=text, hint="export the table as Parquet or CSV")
+    if not Path(text).expanduser().exists() and not glob.has_magic(text):
+        raise _unknown(text)
+    if mapping is not None and not isinstance(mapping, ColumnMapping):
+        mapping = ColumnMapping.from_yaml(mapping)
+    return FilesDataset(source=text, mapping=mapping)
+
+
+def _unknown(text: str) -> SourceNotFoundError:
+    family = [name for name in _DECLARED if name.startswith(f"{text.strip('/').lower()}/")]
+    if family:
+        return SourceNotFoundError(f"{text} has parts", hint=f"one of {', '.join(family)}")
+    lowered = {name.lower(): name for name in _DECLARED}
+    close = lowered.get(text.lower())
+    hint = f"did you mean {close!r}?" if close else nearest(text, _DECLARED)
+    if hint is None or Path(text).suffix:
+        folder = Path(text).expanduser().parent
+        beside = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        hint = hint or nearest(Path(text).name, beside)
+        known = f"known data sets are {', '.join(_DECLARED)}"
+        return SourceNotFoundError("no such data set, file or folder", where=text, hint=hint or known)
+    return SourceNotFoundError("no such data set, file or folder", where=text, hint=hint)

@@ -1,0 +1,194 @@
+"""C-MAPSS: run-to-failure simulations of turbofan engines by NASA.
+
+A. Saxena, K. Goebel, D. Simon, N. Eklund, "Damage propagation modeling for aircraft engine run-to-failure
+simulation", Int. Conf. on Prognostics and Health Management, 2008. Columns and their units: Table 2 there.
+
+The published `readme.txt` swaps the numbers of training and test engines of FD004; the counts below are the files'.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import polars as pl
+from pydantic import Field
+
+from wearcast.config import Strict
+from wearcast.datasets import textfile
+from wearcast.datasets.archive import Archive, open_archive
+from wearcast.datasets.card import DatasetCard
+from wearcast.datasets.combine import combine
+from wearcast.datasets.location import dataset_dir
+from wearcast.errors import FormatError, SourceNotFoundError
+from wearcast.fleet import Fleet
+from wearcast.schema import Note
+
+__all__ = ["CARD", "SETTINGS", "SUBSETS", "CmapssDataset", "Counts", "Subset", "load_subset", "sensors"]
+
+Subset = Literal["FD001", "FD002", "FD003", "FD004"]
+
+SETTINGS = ("altitude", "mach", "tra")
+
+# name: (unit of measure, what it is), in the order of the files
+_COLUMNS = {
+    "altitude": ("kft", "altitude"),
+    "mach": ("-", "Mach number"),
+    "tra": ("deg", "throttle resolver angle"),
+    "T2": ("°R", "total temperature at fan inlet"),
+    "T24": ("°R", "total temperature at LPC outlet"),
+    "T30": ("°R", "total temperature at HPC outlet"),
+    "T50": ("°R", "total temperature at LPT outlet"),
+    "P2": ("psia", "pressure at fan inlet"),
+    "P15": ("psia", "total pressure in bypass duct"),
+    "P30": ("psia", "total pressure at HPC outlet"),
+    "Nf": ("rpm", "physical fan speed"),
+    "Nc": ("rpm", "physical core speed"),
+    "epr": ("-", "engine pressure ratio P50/P2"),
+    "Ps30": ("psia", "static pressure at HPC outlet"),
+    "phi": ("pps/psi", "ratio of fuel flow to Ps30"),
+    "NRf": ("rpm", "corrected fan speed"),
+    "NRc": ("rpm", "corrected core speed"),
+    "BPR": ("-", "bypass ratio"),
+    "farB": ("-", "burner fuel-air ratio"),
+    "htBleed": ("-", "bleed enthalpy"),
+    "Nf_dmd": ("rpm", "demanded fan speed"),
+    "PCNfR_dmd": ("rpm", "demanded corrected fan speed"),
+    "W31": ("lbm/s", "HPT coolant bleed"),
+    "W32": ("lbm/s", "LPT coolant bleed"),
+}
+
+
+def sensors() -> tuple[str, ...]:
+    """The 21 sensors in the order of the files."""
+    return tuple(column for column in _COLUMNS if column not in SETTINGS)
+
+
+CARD = DatasetCard(
+    name="cmapss",
+    title="NASA C-MAPSS turbofan engine degradation",
+    summary="Simulated run-to-failure histories of turbofan engines: 1 or 6 operating conditions, 1 or 2 fault modes.",
+    subsets=("FD001", "FD002", "FD003", "FD004"),
+    licence="Public domain (work of the United States Government)",
+    citation=(
+        "A. Saxena, K. Goebel, D. Simon, N. Eklund: Damage propagation modeling for aircraft engine run-to-failure "
+        "simulation. International Conference on Prognostics and Health Management, Denver, 2008."
+    ),
+    url=("https://phm-datasets.s3.amazonaws.com/NASA/6.+Turbofan+Engine+Degradation+Simulation+Data+Set.zip"),
+    size_bytes=12_425_978,
+    units_of_measure={column: unit for column, (unit, _) in _COLUMNS.items()},
+    descriptions={column: text for column, (_, text) in _COLUMNS.items()},
+    manual_steps=(
+        "download '6. Turbofan Engine Degradation Simulation Data Set.zip' from NASA's Prognostics Center of "
+        "Excellence data repository in a browser, then: wearcast datasets fetch cmapss --from THAT_FILE.zip"
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many engines and readings each file of a subset holds."""
+
+    train_units: int
+    train_rows: int
+    test_units: int
+    test_rows: int
+
+
+SUBSETS: dict[Subset, Counts] = {
+    "FD001": Counts(100, 20_631, 100, 13_096),
+    "FD002": Counts(260, 53_759, 259, 33_991),
+    "FD003": Counts(100, 24_720, 100, 16_596),
+    "FD004": Counts(249, 61_249, 248, 41_214),
+}
+
+
+class CmapssDataset(Strict):
+    """One subset of C-MAPSS, from `<data folder>/cmapss/`: the published zip, or the unpacked files."""
+
+    kind: Literal["cmapss"] = "cmapss"
+    subset: Subset = Field("FD001", description="FD001, FD003: one operating condition; FD002, FD004: six.")
+
+    @property
+    def name(self) -> str:
+        """What a user types for it."""
+        return f"cmapss/{self.subset}"
+
+    def load(self, split: Literal["train", "test", "all"] = "train") -> Fleet:
+        """The training engines (run to failure), the test engines (cut off before it), or both.
+
+        With `all`, the test engines are numbered on after the training engines.
+
+        Raises:
+            SourceNotFoundError: the set is not in the data folder.
+            FormatError: a file is truncated, not a number somewhere, or not the published size.
+        """
+        with open_archive(dataset_dir(CARD.name), f"train_{self.subset}.txt") as archive:
+            return load_subset(archive, self.subset, split)
+
+    @cached_property
+    def card(self) -> DatasetCard:
+        """Source, licence, paper and columns."""
+        return CARD
+
+
+def load_subset(archive: Archive, subset: Subset, split: Literal["train", "test", "all"]) -> Fleet:
+    """Read one subset out of an opened zip or folder; see `CmapssDataset.load`."""
+    if split == "all":
+        train, test = (load_subset(archive, subset, part) for part in ("train", "test"))
+        moved = _renumber(test, train.n_units)
+        return combine(train, moved, name=f"cmapss/{subset}")
+    counts = SUBSETS[subset]
+    table = _read(archive, subset, split, counts)
+    name = f"cmapss/{subset} {split}"
+    notes: tuple[Note, ...] = ()
+    events: pl.DataFrame | Literal["last_row", "censored"] = "last_row"
+    if split == "test":
+        try:
+            events = _truth(archive, subset, table)
+        except SourceNotFoundError:
+            events = "censored"
+            text = f"RUL_{subset}.txt is not there, so the true end of life of the test engines is not known"
+            notes = (Note("truth_missing", counts.test_units, text),)
+    fleet = Fleet.from_frame(
+        table, unit="unit", cycle="cycle", sensors=sensors(), settings=SETTINGS, events=events, name=name
+    )
+    schema = fleet.schema.model_copy(update={"units_of_measure": CARD.units_of_measure})
+    return replace(fleet, schema=schema).with_notes(*notes)
+
+
+def _read(archive: Archive, subset: Subset, split: Literal["train", "test"], counts: Counts) -> pl.DataFrame:
+    member = f"{split}_{subset}.txt"
+    where = archive.where(member)
+    keys = ("unit", "cycle")
+    table = textfile.read_numbers(archive.read(member), (*keys, *_COLUMNS), whole=keys, where=where)
+    units, rows = (counts.train_units, counts.train_rows) if split == "train" else (counts.test_units, counts.test_rows)
+    if table.height != rows:
+        raise FormatError(
+            f"{table.height} rows, but {rows} were published", where=where, hint="the file is cut off or changed"
+        )
+    found = table["unit"].n_unique()
+    if found != units:
+        raise FormatError(f"{found} engines, but {units} were published", where=where, hint="the file was changed")
+    return table
+
+
+def _truth(archive: Archive, subset: Subset, table: pl.DataFrame) -> pl.DataFrame:
+    member = f"RUL_{subset}.txt"
+    truth = textfile.read_numbers(archive.read(member), ("rul",), whole=("rul",), where=archive.where(member))
+    last = table.group_by("unit", maintain_order=True).agg(pl.col("cycle").max()).sort("unit")
+    if truth.height != last.height:
+        raise FormatError(
+            f"{truth.height} true RULs for {last.height} test engines",
+            where=archive.where(member),
+            hint="the file is cut off or of another subset",
+        )
+    if (truth["rul"] < 0).any():
+        raise FormatError("a true RUL is below 0", where=archive.where(member))
+    return last.select("unit", (pl.col("cycle") + truth["rul"]).alias("time"), pl.lit("end_of_life").alias("kind"))
+
+
+def _renumber(fleet: Fleet, offset: int) -> Fleet:
+    later = pl.col("unit") + offset
+    return replace(fleet, frame=fleet.frame.with_columns(later), events=fleet.events.with_columns(later))

@@ -1,0 +1,251 @@
+"""One CSV file: separator and decimal sign are found out, rows are read fast or, where that fails, with care."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TextIO, TypeVar
+
+import polars as pl
+
+from wearcast import frames
+from wearcast.datasets.mapping import ColumnKind
+from wearcast.errors import DataError, FormatError
+
+__all__ = ["CsvFile", "cell_kind", "open_csv"]
+
+T = TypeVar("T")
+SAMPLE_ROWS = 1000
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|NaN|NAN|inf|Inf|INF)")
+_COMMA_NUMBER = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
+_POINT_NUMBER = re.compile(r"[+-]?\d+\.\d+([eE][+-]?\d+)?")
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
+_TIME = re.compile(r"\d{4}-\d\d?-\d\d?|\d{4}/\d\d?/\d\d?|\d\d?[./-]\d\d?[./-]\d{2,4}")
+
+
+@dataclass(frozen=True)
+class CsvFile:
+    """A CSV file whose shape is known.
+
+    Attributes:
+        path: the file.
+        columns: names in the header, without blanks around them; a column without a name is `column_N`.
+        kinds: what the cells of each column look like, from the first rows.
+        separator: between the columns.
+        decimal: the decimal sign.
+        header_lines: lines before the first row.
+        plain: whether lines end as Polars expects.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    kinds: dict[str, ColumnKind]
+    separator: str
+    decimal: str
+    header_lines: int
+    plain: bool = True
+
+    def read(self, numeric: Sequence[str], texts: Sequence[str]) -> pl.DataFrame:
+        """The columns named: `numeric` as Float32, `texts` as text; empty rows are still there.
+
+        Raises:
+            FormatError: a row has too many or too few cells, or is not UTF-8.
+            FleetError: a cell of a numeric column is not a finite number; the message has the row and the column.
+        """
+        table = self._careful(numeric, texts) if not self.plain else None
+        for typed in (True, False) if table is None else ():
+            table = self._fast(numeric if typed else (), (*texts, *numeric))
+            if table is not None:
+                break
+        if table is None:
+            table = self._careful(numeric, texts)
+        if self.decimal == ",":
+            worded = [column for column in numeric if table[column].dtype == pl.String]
+            table = table.with_columns(pl.col(worded).str.replace(",", ".", literal=True))
+        return table.select(*texts, *(frames.numbers(table[column], str(self.path)) for column in numeric))
+
+    def _fast(self, numeric: Sequence[str], wanted: Sequence[str]) -> pl.DataFrame | None:
+        """Read by Polars, `numeric` as Float32 and the rest as text; None if a cell or row is not as it should be."""
+        lazy = pl.scan_csv(
+            self.path,
+            has_header=False,
+            skip_lines=self.header_lines,
+            schema={column: pl.Float32 if column in numeric else pl.String for column in self.columns},
+            separator=self.separator,
+            decimal_comma=self.decimal == ",",
+            raise_if_empty=False,
+            glob=False,
+        )
+        # A row that ends early shows in its last cell, so that column is always read.
+        columns = list(dict.fromkeys((*wanted, self.columns[-1])))
+        try:
+            read = lazy.select(columns).collect()
+        except pl.exceptions.PolarsError:
+            return None
+        if read[self.columns[-1]].null_count() and self._has_short_rows():
+            return None
+        return read
+
+    def _has_short_rows(self) -> bool:
+        width, separator = len(self.columns), self.separator.encode()
+        with self.path.open("rb") as file:
+            for line in islice(file, self.header_lines, None):
+                if b'"' in line:  # a separator between quotes does not separate
+                    return any(row and len(row) != width for _, row in self._rows())
+                if line.count(separator) + 1 != width and line.strip(b"\r\n"):
+                    return True
+        return False
+
+    def _careful(self, numeric: Sequence[str], texts: Sequence[str]) -> pl.DataFrame:
+        wanted = {column: self.columns.index(column) for column in (*texts, *numeric)}
+        cells: dict[str, list[str | None]] = {column: [] for column in wanted}
+        width, short = len(self.columns), None
+        for line, row in self._rows():
+            if short is not None:
+                raise short
+            if row and len(row) != width:
+                where = f"{self.path}: line {line}"
+                short = FormatError(f"{len(row)} cells, but the header has {width}", where=where)
+                if len(row) > width:
+                    raise short
+                continue
+            for column, position in wanted.items():
+                cells[column].append((row[position] or None) if row else None)
+        if short is not None:
+            raise FormatError(short.what, where=short.where, hint="the last row is cut off: copy the file again")
+        return pl.DataFrame(cells, schema=dict.fromkeys(cells, pl.String))
+
+    def _rows(self) -> Iterator[tuple[int, list[str]]]:
+        """Line and cells of each row below the header."""
+        with _opened(self.path) as file:
+            reader = csv.reader(file, delimiter=self.separator)
+            next(reader, None)
+            for row in _guarded(reader, self.path):
+                yield reader.line_num, row
+
+
+def open_csv(path: Path, *, separator: str | None = None, decimal: str | None = None) -> CsvFile:
+    """Look at the first rows of a CSV file.
+
+    Args:
+        path: the file.
+        separator, decimal: found out unless given.
+
+    Raises:
+        FormatError: empty, not UTF-8 text, no header, a column twice, or a decimal sign that is not plain.
+    """
+    with _opened(path) as file:
+        text = "".join(islice(_guarded(file, path), SAMPLE_ROWS + 1))
+    if not text.strip():
+        raise FormatError("the file is empty", where=str(path))
+    if "\0" in text:
+        raise FormatError("this is not text", where=str(path), hint="CSV, TSV and Parquet files are read")
+    separator = separator or _separator(text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    rows = _guarded(reader, path)
+    names = next(iter(rows))
+    header_lines = reader.line_num
+    columns = _header(names, path)
+    sample = [row for row in rows if len(row) == len(columns)]
+    decimal = decimal or _decimal(sample, separator, path)
+    cells = {column: [row[i] for row in sample] for i, column in enumerate(columns)}
+    kinds = {column: cell_kind(values, decimal) for column, values in cells.items()}
+    plain = not (text.count("\r") > text.count("\r\n"))
+    return CsvFile(path, columns, kinds, separator, decimal, header_lines, plain)
+
+
+def cell_kind(cells: Sequence[str | None], decimal: str = ".") -> ColumnKind:
+    """What the cells of a column look like: numbers, mostly numbers, timestamps or text.
+
+    A column without any filled cell counts as numbers: a sensor that is not there yet.
+    """
+    filled = [cell for cell in ((cell or "").strip() for cell in cells) if cell not in frames.MISSING]
+    if decimal == ",":
+        filled = [cell.replace(",", ".", 1) for cell in filled]
+    numbers = sum(_NUMBER.fullmatch(cell) is not None for cell in filled)
+    if numbers == len(filled):
+        return "number"
+    if filled and all(_TIME.match(cell) for cell in filled[:100]):
+        return "time"
+    return "mostly_number" if numbers * 2 >= len(filled) else "text"
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
+    try:
+        start = path.open("rb").read(4) if path.exists() else b""
+        if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            raise FormatError("the text is UTF-16", where=str(path), hint="save it as UTF-8")
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield file
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from error
+
+
+def _guarded(rows: Iterator[T], path: Path) -> Iterator[T]:
+    """The rows, with the complaints of Python's decoder and csv module in our words."""
+    number = 0
+    try:
+        for row in rows:
+            number += 1
+            yield row
+    except UnicodeDecodeError as error:
+        raise FormatError(
+            f"byte {error.object[error.start]:#04x} is not UTF-8",
+            where=f"{path}: after row {number}",
+            hint="save it as UTF-8",
+        ) from error
+    except csv.Error as error:
+        raise FormatError(f"not CSV: {error}", where=f"{path}: after row {number}") from error
+
+
+def _separator(text: str) -> str:
+    """The separator that cuts the header and most of the rows into the same number of cells.
+
+    The comma comes last: between other separators it is a decimal sign or part of a name.
+    """
+    head = text[:100_000]
+    widths: dict[str, int] = {}
+    for separator in "\t;|,":
+        rows = [row for row in islice(csv.reader(io.StringIO(head, newline=""), delimiter=separator), 21) if row]
+        widths[separator] = len(rows[0]) if rows else 0
+        agree = Counter(len(row) for row in rows[1:]).get(widths[separator], 0)
+        if widths[separator] > 1 and agree * 2 > len(rows) - 1:
+            return separator
+    widest = max(widths, key=lambda separator: widths[separator])
+    return widest if widths[widest] > 1 else ","
+
+
+def _header(names: Sequence[str], path: Path) -> tuple[str, ...]:
+    columns = tuple(name.strip() or f"column_{i}" for i, name in enumerate(names, start=1))
+    doubled = next((name for name, count in Counter(columns).items() if count > 1), None)
+    if doubled is not None:
+        raise FormatError(f"column {doubled!r} is there twice", where=str(path), hint="rename one of them")
+    if all(_NUMBER.fullmatch(name) or _COMMA_NUMBER.fullmatch(name) for name in columns):
+        raise FormatError(
+            "the first row is numbers, not column names", where=str(path), hint="write the names into the first row"
+        )
+    return columns
+
+
+def _decimal(sample: Sequence[Sequence[str]], separator: str, path: Path) -> str:
+    if separator == ",":
+        return "."
+    cells = [cell.strip() for row in sample for cell in row]
+    commas = [cell for cell in cells if _COMMA_NUMBER.fullmatch(cell) or _THOUSANDS.fullmatch(cell)]
+    if not commas:
+        return "."
+    point = next((cell for cell in cells if _POINT_NUMBER.fullmatch(cell)), None)
+    hint = "name the decimal sign in the mapping: decimal: ','"
+    if point is not None:
+        raise FormatError(f"both {commas[0]!r} and {point!r} look like numbers", where=str(path), hint=hint)
+    if all(_THOUSANDS.fullmatch(cell) for cell in commas):
+        raise FormatError(f"{commas[0]!r} may be a decimal or thousands", where=str(path), hint=hint)
+    return ","

@@ -1,0 +1,26 @@
+"""Where data sets live on this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["DATA_DIR_VARIABLE", "data_dir", "dataset_dir"]
+
+DATA_DIR_VARIABLE = "WEARCAST_DATA_DIR"
+
+
+def data_dir() -> Path:
+    """The folder of data sets: `WEARCAST_DATA_DIR`, else `wearcast` in the user's cache folder."""
+    chosen = os.environ.get(DATA_DIR_VARIABLE, "").strip()
+    if chosen:
+        return Path(chosen).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME", "").strip()
+    # The XDG specification says that a relative path is to be ignored.
+    base = Path(cache) if cache and Path(cache).is_absolute() else Path.home() / ".cache"
+    return base / "wearcast"
+
+
+def dataset_dir(name: str) -> Path:
+    """The folder of one data set; it need not exist."""
+    return data_dir() / name

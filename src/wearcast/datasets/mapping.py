@@ -1,0 +1,243 @@
+"""Which column of a user's table plays which role: given by flags or YAML, or guessed where it is plain."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from wearcast.config import Strict, nearest
+from wearcast.errors import FleetError, UsageError
+from wearcast.schema import Note, Outcome, TimeUnit
+
+__all__ = ["FILE_UNIT", "ColumnKind", "ColumnMapping", "FailureTable", "Roles", "assign", "guess"]
+
+FILE_UNIT = "@file"
+"""As `unit`: each file is one unit, named by the file's name without its ending."""
+
+ColumnKind = Literal["number", "mostly_number", "time", "text"]
+
+_UNIT_NAMES = (
+    "unit", "unitid", "unitnr", "unitno", "unitnumber", "asset", "assetid", "machine", "machineid", "engine",
+    "engineid", "engineno", "equipment", "equipmentid", "device", "deviceid", "pump", "pumpid", "turbine", "turbineid",
+    "motor", "motorid", "bearing", "bearingid", "battery", "batteryid", "serial", "serialnumber", "id",
+)  # fmt: skip
+_CYCLE_NAMES = ("cycle", "cycles", "timecycles", "timeincycles", "timecycle", "cycleno", "cyclenumber", "cycleindex")
+_TIME_NAMES = ("time", "timestamp", "datetime", "date", "ts", "dateandtime", "zeit", "zeitstempel")
+# What is never a sensor unless it is named as one: it is the answer, or the number of the row.
+_ANSWERS = re.compile(r"rul|ttf|label|target|.*failure.*|failed|remaining.*life|unit|time|index|unnamed\d*|column\d+")
+_EXAMPLE = "--unit pump_id --cycle cycle --sensors 'temp,vib_*' --end-of-life last_row"
+
+
+class FailureTable(Strict):
+    """A table of what happened to the units: one row an event; units without one are still running."""
+
+    failures: str = Field(min_length=1, description="CSV or Parquet file, relative to the mapping file.")
+    unit: str | None = Field(None, description="Column of units; by default the mapping's unit column, or 'unit'.")
+    time: str | None = Field(None, description="Column of times; by default the mapping's time column, or 'time'.")
+    kind: str = Field("kind", description="Column with end_of_life, failure or maintenance; 'failure' if not there.")
+    mode: str = Field("mode", description="Column with the failure mode; it may be missing.")
+
+
+class ColumnMapping(Strict):
+    """The role of each column of a user's files, and how each history ends."""
+
+    unit: str = Field(min_length=1, description=f"Column that names the unit, or {FILE_UNIT}: each file is one unit.")
+    cycle: str | None = Field(None, description="Column that counts cycles; this or time.")
+    time: str | None = Field(None, description="Column of timestamps; this or cycle.")
+    time_unit: TimeUnit | None = Field(None, description="Unit of RUL for timestamps; hour unless given.")
+    time_format: str | None = Field(None, description="How timestamps are written, such as '%d.%m.%Y %H:%M'.")
+    sensors: tuple[str, ...] | Literal["rest"] = Field(
+        "rest", description="Measured columns, * allowed; 'rest': every numeric column without another role."
+    )
+    settings: tuple[str, ...] = Field((), description="Operating settings, * allowed.")
+    statics: tuple[str, ...] = Field((), description="Columns that never change within a unit, * allowed.")
+    known_future: tuple[str, ...] = Field((), description="Columns that are known ahead, * allowed.")
+    end_of_life: Outcome | FailureTable = Field(
+        "censored", description="How histories end: last_row, censored (still running), or a table of failures."
+    )
+    separator: Literal[",", ";", "\t", "|"] | None = Field(None, description="Of CSV columns; found out by default.")
+    decimal: Literal[".", ","] | None = Field(None, description="Decimal sign in CSV; found out where it is plain.")
+
+    @field_validator("sensors", mode="before")
+    @classmethod
+    def _all_by_default(cls, value: object) -> object:
+        return "rest" if value is None else value
+
+    @model_validator(mode="after")
+    def _one_axis(self) -> ColumnMapping:
+        if (self.cycle is None) == (self.time is None):
+            raise ValueError("the time axis needs one column: give either cycle or time")
+        if self.cycle is not None and (self.time_unit not in (None, "cycle") or self.time_format):
+            raise ValueError("time_unit and time_format belong to time, not to cycle")
+        if self.time is not None and self.time_unit == "cycle":
+            raise ValueError("the time_unit of timestamps must be second, minute, hour or day")
+        if self.sensors == ():
+            raise ValueError("sensors is empty: name at least one column, or leave it out for all that remain")
+        return self
+
+    @property
+    def axis(self) -> str:
+        """The column of the time axis."""
+        return self.cycle or self.time or ""
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> ColumnMapping:
+        """Read a mapping file; the path of a failure table is taken relative to it.
+
+        Raises:
+            ConfigError: no such file, or a wrong key or value; the message has the line and the nearest spelling.
+        """
+        from wearcast.config.checking import parse
+        from wearcast.config.document import read
+
+        path = Path(path).expanduser()
+        mapping = parse(cls, read(path))
+        if not isinstance(mapping.end_of_life, FailureTable):
+            return mapping
+        table = mapping.end_of_life
+        failures = path.parent / Path(table.failures).expanduser()
+        return mapping.model_copy(update={"end_of_life": table.model_copy(update={"failures": str(failures)})})
+
+    def to_yaml(self, path: str | Path | None = None) -> str:
+        """The mapping as YAML without what is at its default; also written to `path` if given."""
+        from wearcast.config.writing import to_yaml
+
+        text = to_yaml(self.model_dump(mode="json", exclude_defaults=True))
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
+
+
+@dataclass(frozen=True)
+class Roles:
+    """A mapping applied to the columns of a table: every name is a column that is there."""
+
+    sensors: tuple[str, ...]
+    settings: tuple[str, ...]
+    statics: tuple[str, ...]
+    known_future: tuple[str, ...]
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def numeric(self) -> tuple[str, ...]:
+        """The columns that must be numbers."""
+        return (*self.settings, *self.sensors, *self.known_future)
+
+
+def assign(mapping: ColumnMapping, columns: Mapping[str, ColumnKind], where: str) -> Roles:
+    """Find the columns that a mapping means.
+
+    Args:
+        mapping: what the user said.
+        columns: what is there, and what the cells look like.
+        where: how errors call the table.
+
+    Raises:
+        FleetError: a column is not there, has two roles, or there is no sensor.
+    """
+    keys = [mapping.axis] if mapping.unit == FILE_UNIT else [mapping.unit, mapping.axis]
+    for key in keys:
+        _check_there(key, columns, where)
+    settings, statics, known = (
+        _expand(names, columns, where, keys) for names in (mapping.settings, mapping.statics, mapping.known_future)
+    )
+    taken = {*keys, *settings, *statics, *known}
+    notes: tuple[Note, ...] = ()
+    if mapping.sensors == "rest":
+        sensors, notes = _rest(columns, taken)
+    else:
+        sensors = _expand(mapping.sensors, columns, where, taken)
+    if not sensors:
+        raise FleetError("there is no numeric column left for the sensors", where=where, hint=_there(columns))
+    _check_once([*keys, *settings, *statics, *known, *sensors], where)
+    return Roles(sensors, settings, statics, known, notes)
+
+
+def _expand(
+    names: Sequence[str], columns: Mapping[str, ColumnKind], where: str, taken: Iterable[str]
+) -> tuple[str, ...]:
+    found: list[str] = []
+    for name in names:
+        if name in columns or not re.search(r"[*?]", name):
+            _check_there(name, columns, where)
+            found.append(name)
+            continue
+        free = [column for column in columns if column not in taken and fnmatch.fnmatchcase(column, name)]
+        if not free:
+            raise FleetError(f"no column matches {name!r}", where=where, hint=_there(columns))
+        found += [column for column in free if column not in found]
+    return tuple(found)
+
+
+def _check_there(name: str, columns: Mapping[str, ColumnKind], where: str) -> None:
+    if name not in columns:
+        raise FleetError(f"column {name!r} is missing; {_there(columns)}", where=where, hint=nearest(name, columns))
+
+
+def _check_once(names: Sequence[str], where: str) -> None:
+    doubled = next((name for name in names if names.count(name) > 1), None)
+    if doubled is not None:
+        raise FleetError(f"column {doubled!r} has two roles", where=where, hint="name it once")
+
+
+def _there(columns: Iterable[str]) -> str:
+    names = list(columns)
+    more = f" and {len(names) - 40} more" if len(names) > 40 else ""
+    return f"there are {', '.join(names[:40])}{more}"
+
+
+def _rest(columns: Mapping[str, ColumnKind], taken: set[str]) -> tuple[tuple[str, ...], tuple[Note, ...]]:
+    free = [column for column in columns if column not in taken]
+    answers = [column for column in free if _ANSWERS.fullmatch(_plain(column))]
+    texts = [column for column in free if columns[column] in ("text", "time") and column not in answers]
+    sensors = tuple(column for column in free if column not in answers and column not in texts)
+    notes = []
+    if texts:
+        notes.append(Note("left_out", len(texts), f"columns that are not numbers are left out: {', '.join(texts)}"))
+    if answers:
+        text = f"columns that look like the answer or a row number are left out: {', '.join(answers)}"
+        notes.append(Note("left_out", len(answers), f"{text}; name them as sensors to keep them"))
+    return sensors, tuple(notes)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def guess(columns: Mapping[str, ColumnKind], where: str) -> tuple[ColumnMapping, Note]:
+    """A mapping for columns with obvious names, and a note that says what was taken for what.
+
+    Raises:
+        UsageError: none or several columns could be the unit or the time.
+    """
+    units = [column for column in columns if _plain(column) in _UNIT_NAMES]
+    if len(units) > 1:  # `id` beside `unit_id` is most likely the number of the row
+        units = [column for column in units if _plain(column) != "id"]
+    axes = [column for column in columns if _plain(column) in (*_CYCLE_NAMES, *_TIME_NAMES)]
+    if len(units) != 1 or len(axes) != 1:
+        found = [
+            f"{len(found)} could be the {what}" for what, found in (("unit", units), ("time", axes)) if len(found) != 1
+        ]
+        raise UsageError(
+            f"which columns are the unit and the time? {' and '.join(found)}; {_there(columns)}",
+            where=where,
+            hint=f"say it with flags, such as {_EXAMPLE}, or with --mapping FILE.yaml",
+        )
+    unit, axis = units[0], axes[0]
+    if _plain(axis) in _CYCLE_NAMES or columns[axis] == "number":
+        mapping = ColumnMapping(unit=unit, cycle=axis)
+    else:
+        mapping = ColumnMapping(unit=unit, time=axis)
+    roles = assign(mapping, columns, where)
+    text = (
+        f"no mapping was given: {unit!r} is taken as the unit, {axis!r} as the "
+        f"{'cycle' if mapping.cycle else 'time'}, {len(roles.sensors)} other numeric columns as sensors, "
+        "and every unit as still running"
+    )
+    return mapping, Note("guessed", len(roles.sensors) + 2, text)

@@ -1,0 +1,95 @@
+"""One Parquet file, read column by column as Float32 so that no wider copy of the table is ever held."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from wearcast import frames
+from wearcast.datasets.csvfile import cell_kind
+from wearcast.datasets.mapping import ColumnKind
+from wearcast.errors import DataError, FormatError
+
+__all__ = ["ParquetFile", "open_parquet"]
+
+SAMPLE_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class ParquetFile:
+    """A Parquet file whose columns are known.
+
+    Attributes:
+        path: the file.
+        columns: names.
+        kinds: what each column holds.
+        types: Polars types of the columns.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    kinds: dict[str, ColumnKind]
+    types: dict[str, pl.DataType]
+
+    def read(self, numeric: Sequence[str], texts: Sequence[str]) -> pl.DataFrame:
+        """The columns named: `numeric` as Float32, `texts` as they are.
+
+        Raises:
+            FormatError: the file is damaged, or a numeric column holds lists or the like.
+            FleetError: a cell of a numeric column is not a finite number; the message has the row and the column.
+        """
+        nested = next((column for column in (*numeric, *texts) if self.types[column].is_nested()), None)
+        if nested is not None:
+            raise FormatError(
+                f"{self.types[nested]} is neither a number nor text", where=f"{self.path}: column {nested!r}"
+            )
+        casts = [pl.col(c).cast(pl.Float32) if self.types[c].is_numeric() else pl.col(c) for c in numeric]
+        try:
+            table = pl.scan_parquet(self.path, glob=False).select(*texts, *casts).collect()
+        except pl.exceptions.PolarsError as error:
+            raise _damaged(self.path, error) from error
+        for column in numeric:
+            clean = frames.numbers(table[column], str(self.path))
+            if clean.dtype != table[column].dtype:
+                table = table.with_columns(clean)
+        return table
+
+
+def open_parquet(path: Path) -> ParquetFile:
+    """Look at the columns of a Parquet file.
+
+    Raises:
+        FormatError: empty, truncated or not Parquet.
+    """
+    try:
+        if path.stat().st_size == 0:
+            raise FormatError("the file is empty", where=str(path))
+        # Opened here: Polars would take the brackets in a name for a pattern.
+        with path.open("rb") as file:
+            schema = pl.read_parquet_schema(file)
+        head = pl.scan_parquet(path, glob=False).head(SAMPLE_ROWS)
+        worded = [
+            column for column, kind in schema.items() if kind == pl.String or isinstance(kind, pl.Enum | pl.Categorical)
+        ]
+        sample = head.select(pl.col(worded).cast(pl.String)).collect() if worded else pl.DataFrame()
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror or error}", where=str(path)) from error
+    except pl.exceptions.PolarsError as error:
+        raise _damaged(path, error) from error
+    kinds: dict[str, ColumnKind] = {}
+    for column, kind in schema.items():
+        if kind.is_numeric() or kind in (pl.Boolean, pl.Null):
+            kinds[column] = "number"
+        elif column in worded:
+            kinds[column] = cell_kind(sample[column].to_list())
+        else:
+            kinds[column] = "time" if kind.is_temporal() else "text"
+    return ParquetFile(path, tuple(schema), kinds, dict(schema))
+
+
+def _damaged(path: Path, error: Exception) -> FormatError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return FormatError(f"truncated or not Parquet: {reason}", where=str(path), hint="copy the file again")

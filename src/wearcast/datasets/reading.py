@@ -1,0 +1,248 @@
+"""From files to a fleet: find them, give each column its role, read, put together, check."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from wearcast import frames
+from wearcast.datasets.csvfile import CsvFile, open_csv
+from wearcast.datasets.mapping import FILE_UNIT, ColumnMapping, FailureTable, Roles, assign, guess
+from wearcast.datasets.parquetfile import ParquetFile, open_parquet
+from wearcast.errors import FleetError, FormatError, SourceNotFoundError
+from wearcast.fleet import Fleet
+from wearcast.schema import FleetSchema, Note, Outcome
+
+__all__ = ["find_files", "open_table", "read_fleet"]
+
+TableFile = CsvFile | ParquetFile
+PARQUET = (".parquet", ".pq")
+ENDINGS = (*PARQUET, ".csv", ".tsv", ".txt")
+
+
+def find_files(sources: Iterable[str | Path]) -> tuple[Path, ...]:
+    """The files that are meant: each source is a file, a folder of tables, or a pattern with `*`.
+
+    Raises:
+        SourceNotFoundError: a source is not there, or a folder or pattern holds no table.
+    """
+    found: list[Path] = []
+    for source in sources:
+        path = Path(source).expanduser()
+        if path.is_dir():
+            inside = (p for p in path.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
+            files = sorted(p for p in inside if not any(part.startswith(".") for part in p.relative_to(path).parts))
+            if not files:
+                raise SourceNotFoundError(
+                    "there is no table in this folder", where=str(path), hint=f"looked for {', '.join(ENDINGS)}"
+                )
+        elif path.exists():
+            files = [path]
+        elif glob.has_magic(str(path)):
+            matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
+            files = sorted(Path(match) for match in matches if Path(match).is_file())
+            if not files:
+                raise SourceNotFoundError("no file matches", where=str(path))
+        else:
+            raise SourceNotFoundError("no such file or folder", where=str(path))
+        found += [file for file in files if file not in found]
+    return tuple(found)
+
+
+def open_table(path: Path, mapping: ColumnMapping | None = None) -> TableFile:
+    """Look at the columns of a CSV or Parquet file.
+
+    Raises:
+        FormatError: it is neither, or damaged.
+    """
+    if path.suffix.lower() in PARQUET:
+        return open_parquet(path)
+    if path.suffix.lower() in (".zip", ".gz", ".xlsx", ".xls", ".json", ".feather", ".mat", ".h5"):
+        raise FormatError(f"{path.suffix} files are not read", where=str(path), hint="CSV, TSV and Parquet files are")
+    return open_csv(
+        path, separator=mapping.separator if mapping else None, decimal=mapping.decimal if mapping else None
+    )
+
+
+def read_fleet(
+    sources: Iterable[str | Path], mapping: ColumnMapping | None = None, *, name: str, strays: bool = False
+) -> Fleet:
+    """Read files into one fleet.
+
+    Args:
+        sources: see `find_files`.
+        mapping: roles of the columns; guessed where the names are plain if not given.
+        name: name of the fleet.
+        strays: whether the table of failures may name units that are not in the files; they are counted in a note.
+
+    Raises:
+        DataError: see the parts; the message has the file, and the row and column where there is one.
+        UsageError: no mapping is given and the names are not plain.
+    """
+    paths = _readings(find_files(sources), mapping)
+    first = open_table(paths[0], mapping)
+    notes: list[Note] = []
+    if mapping is None:
+        mapping, note = guess(first.kinds, str(paths[0]))
+        notes.append(note)
+    roles = assign(mapping, first.kinds, str(paths[0]))
+    notes += roles.notes
+    tables = [first, *(open_table(path, mapping) for path in paths[1:])]
+    parts = [_read(table, mapping, roles, notes) for table in tables]
+    frame = _together(parts, mapping)
+    del parts
+    events: pl.DataFrame | Outcome
+    if isinstance(mapping.end_of_life, FailureTable):
+        events = _failures(mapping.end_of_life, mapping, frame, notes, strays=strays)
+    else:
+        events = mapping.end_of_life
+    fleet = Fleet.from_frame(
+        frame,
+        unit=mapping.unit,
+        cycle=mapping.cycle,
+        time=mapping.time,
+        time_unit=mapping.time_unit,
+        sensors=roles.sensors,
+        settings=roles.settings,
+        statics=roles.statics,
+        known_future=roles.known_future,
+        events=events,
+        name=name,
+    )
+    return fleet.with_notes(*notes)
+
+
+def _readings(paths: Sequence[Path], mapping: ColumnMapping | None) -> tuple[Path, ...]:
+    """The files without the table of failures, which may lie beside them."""
+    if mapping is None or not isinstance(mapping.end_of_life, FailureTable):
+        return tuple(paths)
+    failures = Path(mapping.end_of_life.failures).expanduser().resolve()
+    kept = tuple(path for path in paths if path.resolve() != failures)
+    if not kept:
+        raise SourceNotFoundError("there is only the table of failures, no readings", where=str(failures))
+    return kept
+
+
+def _read(table: TableFile, mapping: ColumnMapping, roles: Roles, notes: list[Note]) -> pl.DataFrame:
+    """One file as columns of the types that a fleet needs, so that every complaint has the file's own row number."""
+    where = str(table.path)
+    by_file = mapping.unit == FILE_UNIT
+    texts = [] if by_file else [mapping.unit]
+    texts.append(mapping.axis)
+    numeric = list(roles.numeric)
+    for column in roles.statics:
+        (numeric if table.kinds.get(column) == "number" else texts).append(column)
+    missing = next((column for column in (*texts, *numeric) if column not in table.columns), None)
+    if missing is not None:
+        raise FleetError(
+            f"column {missing!r} is missing, which other files have; there are {', '.join(table.columns)}", where=where
+        )
+    frame = table.read(numeric, texts)
+    keys = texts[: 1 if by_file else 2]
+    for key in keys:
+        if frame[key].dtype == pl.String:
+            frame = frame.with_columns(pl.col(key).str.strip_chars().replace("", None))
+    # Looked for only if there is a row without any key.
+    empty = frame.select(pl.all_horizontal(pl.col(keys).is_null())).to_series()
+    if empty.any():
+        values = [pl.col(numeric).is_null().name.suffix("?"), pl.col(texts).is_null().name.suffix("?")]
+        empty &= frame.select(values).select(pl.all_horizontal(pl.all())).to_series()
+    axis = _axis(frame[mapping.axis], mapping, where, empty)
+    if not by_file:
+        lost = frame[mapping.unit].is_null() & ~empty
+        if lost.any():
+            row = int(lost.arg_true()[0]) + 1
+            raise FleetError("the unit is empty", where=f"{where}: row {row}, column {mapping.unit!r}")
+    frame = frame.with_columns(axis)
+    if empty.any():
+        count = int(empty.sum())
+        notes.append(Note("empty_rows", count, f"{table.path.name}: {count} rows without a single value are left out"))
+        frame = frame.filter(~empty)
+    if frame.height == 0:
+        raise FormatError("the file has a header but no rows", where=where)
+    if isinstance(table, CsvFile) and table.decimal == ",":
+        notes.append(Note("decimal_comma", 1, f"{table.path.name}: numbers are read with a decimal comma"))
+    if by_file:
+        frame = frame.with_columns(pl.lit(table.path.stem).alias(FILE_UNIT))
+    return frame
+
+
+def _axis(series: pl.Series, mapping: ColumnMapping, where: str, empty: pl.Series) -> pl.Series:
+    """The time axis; rows that are empty altogether stay null."""
+    name = series.name
+    schema = FleetSchema(time_unit="cycle" if mapping.cycle else (mapping.time_unit or "hour"), sensors=("any",))
+    skipped = bool(empty.any())
+    if skipped:  # filled for the check, so that rows keep their numbers
+        series = series.set(empty, series.drop_nulls().head(1).item() if series.count() else None)
+    if mapping.time_format and series.dtype == pl.String:
+        lost = series.is_null()
+        if lost.any():
+            row = int(lost.arg_true()[0]) + 1
+            raise FleetError("the time is empty", where=f"{where}: row {row}, column {name!r}")
+        axis = frames.timestamps(series, where, mapping.time_format)
+    else:
+        axis = frames.time_axis(series, schema, where)
+    return (axis.set(empty, None) if skipped else axis).alias(name)
+
+
+def _together(parts: Sequence[pl.DataFrame], mapping: ColumnMapping) -> pl.DataFrame:
+    """The files below each other, with units of one type."""
+    worded = [not part[mapping.unit].dtype.is_numeric() for part in parts]
+    if any(worded) and not all(worded):
+        parts = [part.with_columns(pl.col(mapping.unit).cast(pl.String)) for part in parts]
+    parts = [
+        part.with_columns(pl.col(column).cast(pl.String) for column in part.columns if _is_word(part[column].dtype))
+        for part in parts
+    ]
+    try:
+        frame = parts[0] if len(parts) == 1 else pl.concat(parts, how="vertical_relaxed")
+    except pl.exceptions.PolarsError as error:
+        raise FormatError(f"the files do not fit together: {error}") from error
+    if frame[mapping.unit].dtype == pl.String and mapping.unit != FILE_UNIT:
+        frame = frame.with_columns(_unit(frame[mapping.unit]))
+    return frame
+
+
+def _is_word(kind: pl.DataType) -> bool:
+    return isinstance(kind, pl.Categorical | pl.Enum)
+
+
+def _unit(text: pl.Series) -> pl.Series:
+    """Whole numbers where every unit is written as one (007 is not), else text."""
+    known = text.unique()
+    whole = known.str.contains(r"^(0|-?[1-9]\d{0,17})$").all()
+    return text.cast(pl.Int64) if whole else text
+
+
+def _failures(
+    wanted: FailureTable, mapping: ColumnMapping, frame: pl.DataFrame, notes: list[Note], *, strays: bool
+) -> pl.DataFrame:
+    path = Path(wanted.failures).expanduser()
+    if not path.is_file():
+        raise SourceNotFoundError("there is no such table of failures", where=str(path))
+    table = open_table(path, None)
+    unit = wanted.unit or (mapping.unit if mapping.unit in table.columns else "unit")
+    time = wanted.time or (mapping.axis if mapping.axis in table.columns else "time")
+    missing = next((column for column in (unit, time) if column not in table.columns), None)
+    if missing is not None:
+        raise FleetError(f"column {missing!r} is missing; there are {', '.join(table.columns)}", where=str(path))
+    names = {unit: "unit", time: "time", wanted.kind: "kind", wanted.mode: "mode"}
+    events = table.read([], [column for column in names if column in table.columns])
+    events = events.rename({old: new for old, new in names.items() if old in events.columns})
+    events = events.filter(~pl.all_horizontal(pl.all().is_null()))
+    for column in events.columns:
+        if events[column].dtype == pl.String:
+            events = events.with_columns(pl.col(column).str.strip_chars())
+    if mapping.time_format and events["time"].dtype == pl.String:
+        events = events.with_columns(frames.timestamps(events["time"], str(path), mapping.time_format).alias("time"))
+    if strays:
+        known = frame[mapping.unit].unique().cast(pl.String)
+        here = events["unit"].cast(pl.String).is_in(known.implode())
+        if not here.all():
+            count = int((~here).sum())
+            notes.append(Note("stray_events", count, f"{path.name}: {count} events of units that are not in the files"))
+            events = events.filter(here)
+    return events
