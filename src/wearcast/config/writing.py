@@ -41,7 +41,17 @@ _Dumper.add_representer(str, _represent_text)
 def to_yaml(value: BaseModel | dict[str, Any]) -> str:
     """YAML in the order of the fields; reading it gives the same model."""
     data = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=False)
+    return yaml.dump(
+        _kind_first(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=False
+    )
+
+
+def _kind_first(value: Any) -> Any:
+    """What says which model a mapping is comes before the model's own keys, wherever the class declares it."""
+    if isinstance(value, dict):
+        first = {"kind": value["kind"]} if "kind" in value else {}
+        return {key: _kind_first(item) for key, item in (first | value).items()}
+    return [_kind_first(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def json_schema(model: type[BaseModel]) -> dict[str, Any]:

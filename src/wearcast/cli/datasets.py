@@ -1,0 +1,194 @@
+"""`wearcast datasets`: what there is to train on, and whether your own files can be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wearcast.cli.options import Json, MappingFlags, mapped
+
+if TYPE_CHECKING:
+    from wearcast.datasets.check import QualityReport
+    from wearcast.fleet import Fleet
+
+__all__ = ["datasets_app"]
+
+datasets_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, fetch and check data sets.")
+
+
+@datasets_app.command("list")
+def list_sets(as_json: Json = False) -> None:
+    """List the data sets that Wearcast knows by name.
+
+    \b
+    Example:  wearcast datasets list
+    """  # noqa: D301
+    from wearcast.cli.output import print_json, print_table
+    from wearcast.datasets.catalogue import catalogue
+
+    found = catalogue()
+    if as_json:
+        print_json([entry.to_dict() for entry in found])
+        return
+    rows = [[_names(entry.card.name, entry.card.subsets), entry.state, entry.card.summary] for entry in found]
+    print_table(None, ["source", "state", "what it is"], rows)
+
+
+def _names(name: str, subsets: tuple[str, ...]) -> str:
+    return "\n".join(f"{name}/{subset}" for subset in subsets) or name
+
+
+@datasets_app.command()
+def info(name: Annotated[str, typer.Argument(metavar="NAME", help="Such as cmapss.")], as_json: Json = False) -> None:
+    """Say where a data set comes from and what it holds.
+
+    \b
+    Example:  wearcast datasets info cmapss
+    """  # noqa: D301
+    from wearcast.cli.output import print_json, print_table
+    from wearcast.datasets.catalogue import entry
+
+    found = entry(name)
+    if as_json:
+        print_json(found.to_dict())
+        return
+    card = found.card
+    facts = {
+        "name": card.name,
+        "subsets": ", ".join(card.subsets),
+        "summary": card.summary,
+        "licence": card.licence,
+        "paper": card.citation,
+        "published at": card.url,
+        "size": f"{card.size_bytes / 1e6:.1f} MB" if card.size_bytes else None,
+        "state": found.state,
+        "path": found.path,
+    }
+    print_table(card.title, ["", ""], [[key, value] for key, value in facts.items() if value])
+    if card.descriptions:
+        rows = [[column, card.units_of_measure.get(column, ""), text] for column, text in card.descriptions.items()]
+        print_table("Columns", ["column", "unit", "what it is"], rows)
+
+
+@datasets_app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Such as cmapss.")],
+    place: Annotated[
+        str | None, typer.Option("--from", metavar="PATH_OR_URL", help="A zip, an unpacked folder or another URL.")
+    ] = None,
+    progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Show how far it is.")] = True,
+) -> None:
+    """Bring a data set into the data folder, checked.
+
+    The data folder is WEARCAST_DATA_DIR, or wearcast in the user's cache folder.
+
+    \b
+    Example:  wearcast datasets fetch cmapss
+              wearcast datasets fetch cmapss --from ~/Downloads/CMAPSSData.zip
+    """  # noqa: D301
+    from wearcast.cli.output import say
+    from wearcast.datasets.fetch import fetch as bring
+
+    with _bar(f"fetching {name}", show=progress) as advance:
+        path = bring(name, place, progress=advance)
+    say(f"{name} is at {path}")
+
+
+@contextmanager
+def _bar(label: str, *, show: bool) -> Iterator[Callable[[int, int | None], None] | None]:
+    """A bar of bytes on stderr, on a terminal only."""
+    import sys
+
+    if not (show and sys.stderr.isatty()):
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+    with Progress(TextColumn(label), BarColumn(), DownloadColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@datasets_app.command()
+@mapped
+def check(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A data set, a file, a pattern with * or a folder.")],
+    columns: MappingFlags,
+    write_mapping: Annotated[
+        Path | None, typer.Option("--write-mapping", metavar="FILE", help="Write the column mapping as YAML.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Read a source as training would, and say what it found.
+
+    Exit code 3 if something would keep a model from learning.
+
+    \b
+    Example:  wearcast datasets check pumps.csv --unit pump --time stamp --sensors flow,pressure
+                  --failures failures.csv --write-mapping pumps.yaml
+              wearcast datasets check cmapss/FD001 --json
+    """  # noqa: D301
+    from wearcast.cli.output import print_json, say
+    from wearcast.cli.sources import resolve
+    from wearcast.datasets.check import check as examine
+
+    dataset = resolve(source, columns)
+    fleet = dataset.load("all" if dataset.kind == "files" else "train")
+    report = examine(fleet)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        _show(report, fleet)
+    if write_mapping is not None:
+        _write_mapping(write_mapping, source, columns)
+        say(f"mapping: {write_mapping}")
+    if report.worst == "error":
+        raise typer.Exit(3)
+
+
+def _write_mapping(path: Path, source: str, columns: MappingFlags) -> None:
+    from wearcast.cli.output import write_whole
+    from wearcast.cli.sources import column_mapping
+    from wearcast.datasets import FilesDataset, resolve_source
+    from wearcast.datasets.mapping import guess
+    from wearcast.datasets.reading import find_files, open_table
+    from wearcast.errors import UsageError
+
+    if not isinstance(resolve_source(source), FilesDataset):
+        raise UsageError(f"{source} knows its columns", where="--write-mapping", hint="a mapping is for files")
+    mapping = column_mapping(columns)
+    if mapping is None:
+        first = find_files([source])[0]
+        mapping, _ = guess(open_table(first).kinds, str(first))
+    write_whole(path, mapping.to_yaml().encode())
+
+
+def _show(report: QualityReport, fleet: Fleet) -> None:
+    from wearcast.cli.output import print_table
+
+    sizes = fleet.summary()["rows_per_unit"]
+    lives = f"{sizes[0]} to {sizes[2]}, half have {sizes[1]} or fewer" if sizes else "none"
+    facts = [
+        ["units", f"{report.units}: {report.failed} failed, {report.censored} still running"],
+        ["readings", f"{report.rows:,}"],
+        ["readings of a unit", lives],
+        ["unit of time", report.time_unit],
+    ]
+    print_table(report.name, ["", ""], facts)
+    columns = [
+        [c.name, f"{c.missing_share:.1%}", *(_number(v) for v in (c.minimum, c.mean, c.maximum)), c.longest_run]
+        for c in report.columns
+    ]
+    print_table("Columns", ["column", "missing", "min", "mean", "max", "longest still"], columns)
+    if report.findings:
+        rows = [[f.severity, f.where, f.what, f.hint or ""] for f in report.findings]
+        print_table("Findings", ["", "where", "what", "what to do"], rows)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"

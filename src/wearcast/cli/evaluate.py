@@ -1,0 +1,89 @@
+"""`wearcast evaluate`: how right a bundle's forecasts are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wearcast.cli.options import Json, MappingFlags, Source, Split, mapped
+
+if TYPE_CHECKING:
+    from wearcast.bundle import Bundle
+    from wearcast.evaluation import Evaluation
+
+__all__ = ["evaluate", "evaluate_bundle", "write_files"]
+
+
+@mapped
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that `wearcast train` wrote.")],
+    columns: MappingFlags,
+    source: Source = None,
+    split: Split = None,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="FILE.html", help="The report; report.html in the bundle unless given."),
+    ] = None,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write no files, only print.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Score a bundle and write its report.
+
+    The units are the test split of its data set, which it was not trained on, or those of --source.
+
+    Where the end of life of the units is not known, nothing is scored; the forecasts are written all the same.
+
+    \b
+    Example:  wearcast evaluate runs/cmapss-fd001-cnn-bilstm-seed1
+              wearcast evaluate runs/pumps --source new.csv --failures failures.csv --json
+    """  # noqa: D301
+    from wearcast.bundle import load_bundle
+    from wearcast.cli.output import print_json, print_rich, say
+
+    loaded = load_bundle(bundle)
+    evaluation = evaluate_bundle(loaded, source, columns, split)
+    if as_json:
+        print_json(evaluation.to_dict())
+    else:
+        print_rich(evaluation.table())
+    if evaluation.truth != "known":
+        say(evaluation.truth_note)
+    if not no_report:
+        page, table = write_files(loaded, evaluation, report or loaded.path / "report.html")
+        say(f"report:    {page}")
+        say(f"forecasts: {table}")
+
+
+def evaluate_bundle(bundle: Bundle, source: str | None, columns: MappingFlags, split: str | None) -> Evaluation:
+    """Score a bundle on its own data set, or on another one."""
+    from wearcast.cli.output import say
+    from wearcast.cli.sources import fleet_for_bundle
+    from wearcast.evaluation import evaluate as score
+
+    fleet, chosen = fleet_for_bundle(bundle, source, columns, split, truth=True)
+    for note in fleet.notes:
+        say(f"{fleet.name}: {note.message}")
+    if fleet.fingerprint == bundle.manifest.data.fingerprint:
+        say(f"warning: {fleet.name} is what {bundle.manifest.model} was trained on; the figures flatter it")
+    return score(bundle, fleet, split=chosen, seed=bundle.manifest.seed)
+
+
+def write_files(bundle: Bundle, evaluation: Evaluation, report: Path) -> tuple[Path, Path]:
+    """The HTML report, and beside it the forecast of each unit at its last reading as CSV.
+
+    Raises:
+        UsageError: the report's name does not end in .html.
+    """
+    from wearcast.cli.output import write_whole
+    from wearcast.cli.predict import rendered
+    from wearcast.errors import UsageError
+    from wearcast.evaluation import write_report
+
+    if report.suffix.lower() not in (".html", ".htm"):
+        raise UsageError("the report is a web page", where=f"--report {report}", hint="end its name in .html")
+    table = report.with_name("forecast.csv" if report.stem == "report" else f"{report.stem}.csv")
+    last = evaluation.forecast.select(evaluation.last)
+    write_whole(table, rendered(last.to_frame(), "csv"))
+    return write_report(evaluation, bundle, report), table

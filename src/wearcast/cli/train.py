@@ -1,0 +1,72 @@
+"""`wearcast train`: an experiment becomes a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wearcast.cli.options import Json, MappingFlags, Overrides, Seed, Source, mapped
+
+if TYPE_CHECKING:
+    from wearcast.bundle import Bundle
+
+__all__ = ["train"]
+
+
+@mapped
+def train(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE_OR_FILE", help="Name of a recipe, or a YAML file.")],
+    columns: MappingFlags,
+    source: Source = None,
+    overrides: Overrides = None,
+    seed: Seed = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="The bundle to write; runs/NAME-seedN unless given.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of a killed run.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is already there.")] = False,
+    progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Show how far it is.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Train a model and write its bundle.
+
+    \b
+    Example:  wearcast train cmapss-fd001-cnn-bilstm --seed 1
+              wearcast train cnn-bilstm --source pumps.csv --unit pump --time stamp
+                  --sensors flow,pressure --failures failures.csv --out runs/pumps
+    """  # noqa: D301
+    from wearcast.cli.output import say
+    from wearcast.cli.sources import dataset_record
+    from wearcast.training.recipes import load_experiment
+    from wearcast.training.run import train as run_training
+
+    dataset = dataset_record(source, columns)
+    experiment = load_experiment(recipe, overrides or (), dataset=dataset, seed=seed)
+    place = out or Path("runs") / f"{experiment.name}-seed{experiment.seed}"
+    say(f"training {experiment.name} on {experiment.dataset.name}, seed {experiment.seed}")
+    bundle = run_training(experiment, out=place, resume=resume, force=force, progress=progress)
+    _report(bundle, as_json=as_json)
+
+
+def _report(bundle: Bundle, *, as_json: bool) -> None:
+    from wearcast.cli.output import print_json, print_table, say
+
+    manifest = bundle.manifest
+    if as_json:
+        print_json(
+            {
+                "bundle": str(bundle.path),
+                "name": manifest.name,
+                "seed": manifest.seed,
+                "model": manifest.model,
+                "dataset": manifest.data.name,
+                "metrics": manifest.metrics,
+                "training": manifest.training,
+            }
+        )
+        return
+    print_table("On the validation units", ["metric", "value"], list(manifest.metrics.items()))
+    say(f"bundle: {bundle.path}")
+    say(f"next:   wearcast evaluate {bundle.path}")
