@@ -78,7 +78,8 @@ wheel: $(STAMP) ## Build the wheel and try it in an environment without torch
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python dist/venv
 	$(BIN)/uv pip install --quiet --python dist/venv/bin/python -c constraints.txt dist/*.whl
 	dist/venv/bin/python -I .ci/try_wheel.py
-	dist/venv/bin/wearcast --help > dist/help.txt
+	$(BIN)/wearcast train simulated-lightgbm --set dataset.units=12 --set backbone.n_trees=20 --no-progress --out dist/bundle
+	dist/venv/bin/wearcast predict dist/bundle simulated --out dist/forecast.csv
 
 clean: ## Remove what was built; .venv and runs/ stay
 	rm -rf dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.*
