@@ -4,8 +4,8 @@
 
 One process streams the rows to a Parquet file. A fresh one reads them as a user's file, with a mapping, fits and
 applies the preprocessing, and gathers every window, batch by batch. Peak memory is that of the whole process, the
-interpreter and its libraries included. It is compared with the float32 array that windows are cut from (`Channels.values`), and
-with the smaller one of the raw columns.
+interpreter and its libraries included. It is compared with the float32 array that windows are cut from
+(`Channels.values`), and with the smaller one of the raw columns.
 """
 
 from __future__ import annotations
