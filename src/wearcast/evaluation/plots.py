@@ -11,6 +11,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,9 +40,10 @@ INK, MUTED, GRID, ACCENT, WARN, BAND = (f"#0a0a0{i}" for i in range(1, 7))
 _COLOURS = {INK: "--ink", MUTED: "--muted", GRID: "--grid", ACCENT: "--accent", WARN: "--warn", BAND: "--band"}
 _FONT = "'DejaVu Sans', sans-serif"
 
-SHOWN_WINDOWS = 500
+SHOWN_WINDOWS = 300
 SHOWN_UNITS = 250
 SHOWN_SENSORS = 24
+SHOWN_NAMES = 40
 
 
 def clean(unit: UnitId, length: int = 28) -> str:
@@ -57,13 +59,13 @@ def urgency(evaluation: Evaluation) -> NDArray[np.intp]:
     return np.asarray(last[np.lexsort((forecast.rul, np.round(forecast.interval(COVERAGE)[0], 6)))])
 
 
+@dataclass
 class _Picture:
     """A figure on its way to SVG."""
 
-    def __init__(self, width: float, height: float, rows: int = 1, columns: int = 1) -> None:
-        self.figure = require("matplotlib.figure", extra="report").Figure(figsize=(width, height), layout="constrained")
-        self.axes = self.figure.subplots(rows, columns, squeeze=False).ravel()
-        self.svg = ""
+    figure: Any
+    axes: Any
+    svg: str = ""
 
     def label(self, x: str, y: str) -> Any:
         """Label the only axes."""
@@ -72,44 +74,69 @@ class _Picture:
 
 
 @contextmanager
-def _picture(width: float, height: float, rows: int = 1, columns: int = 1) -> Iterator[_Picture]:
+def _picture(
+    width: float,
+    height: float,
+    rows: int = 1,
+    columns: int = 1,
+    *,
+    left: float = 0.62,
+    bottom: float = 0.5,
+    top: float = 0.12,
+) -> Iterator[_Picture]:
+    """A grid of axes in a figure of this size with these margins, all in inches; SVG when the block ends.
+
+    Fixed margins rather than a layout engine, which would draw everything twice to find them.
+    """
     matplotlib = require("matplotlib", extra="report")
-    style = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "wearcast",
-        "text.parse_math": False,
-        "font.family": ["sans-serif"],
-        "font.sans-serif": ["DejaVu Sans"],
-        "font.size": 9.5,
-        "text.color": INK,
-        "axes.labelcolor": MUTED,
-        "axes.edgecolor": GRID,
-        "axes.facecolor": "none",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        "axes.titlesize": 9.5,
-        "axes.titlelocation": "left",
-        "grid.color": GRID,
-        "grid.linewidth": 0.6,
-        "xtick.color": GRID,
-        "ytick.color": GRID,
-        "xtick.labelcolor": MUTED,
-        "ytick.labelcolor": MUTED,
-        "figure.facecolor": "none",
-        "legend.frameon": False,
-        "legend.fontsize": 8.5,
-        "legend.labelcolor": MUTED,
-    }
     # The browser's fonts draw the text: that matplotlib's own lacks a glyph of a unit's name does not matter.
-    with matplotlib.rc_context(style), warnings.catch_warnings():
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        picture = _Picture(width, height, rows, columns)
+        figure = require("matplotlib.figure", extra="report").Figure(figsize=(width, height))
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        figure.subplots_adjust(
+            left=left / width,
+            right=1 - 0.12 / width,
+            bottom=bottom / height,
+            top=1 - top / height,
+            wspace=0.2,
+            hspace=0.36,
+        )
+        picture = _Picture(figure, axes)
         yield picture
         out = io.StringIO()
-        picture.figure.savefig(out, format="svg", metadata={"Date": None})
+        figure.savefig(out, format="svg", metadata={"Date": None})
         picture.svg = _inline(out.getvalue())
+
+
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "wearcast",
+    "text.parse_math": False,
+    "font.family": ["sans-serif"],
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": GRID,
+    "axes.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "xtick.color": GRID,
+    "ytick.color": GRID,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "figure.facecolor": "none",
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "legend.labelcolor": MUTED,
+}
 
 
 def _inline(svg: str) -> str:
@@ -188,7 +215,7 @@ def trajectories(evaluation: Evaluation, count: int = 6) -> str:
     rows = -(-len(chosen) // columns)
     fleet, unit = evaluation.fleet, _plural(evaluation)
     top = _top(evaluation, [index for index, _ in chosen])
-    with _picture(4.1 * columns, 2.75 * rows, rows, columns) as picture:
+    with _picture(4.1 * columns, 2.6 * rows + 0.5, rows, columns, bottom=0.95, top=0.3) as picture:
         for axes in picture.axes[len(chosen) :]:
             axes.set_visible(False)
         for k, (index, title) in enumerate(chosen):
@@ -205,10 +232,9 @@ def trajectories(evaluation: Evaluation, count: int = 6) -> str:
             axes.set_title(title)
             axes.set_xlabel(f"age ({unit})" if k >= len(chosen) - columns else "")
             axes.set_ylabel(f"RUL ({unit})" if k % columns == 0 else "")
-        picture.figure.get_layout_engine().set(h_pad=0.1, w_pad=0.08)
         handles, names = picture.axes[0].get_legend_handles_labels()
         shown = slice(None) if evaluation.prognostics else slice(0, 3)
-        picture.figure.legend(handles[shown], names[shown], loc="outside lower center", ncols=4)
+        picture.figure.legend(handles[shown], names[shown], loc="lower center", ncols=4)
     return picture.svg
 
 
@@ -242,7 +268,7 @@ def error_by_rul(evaluation: Evaluation, bins: int = 10) -> str:
     edges = np.linspace(0, cap, bins + 1)
     place = np.clip(np.searchsorted(edges, truth, side="right") - 1, 0, bins - 1)
     middle = (edges[:-1] + edges[1:]) / 2
-    with _picture(6.2, 4.0) as picture:
+    with _picture(6.2, 4.0, bottom=0.78) as picture:
         unit = _plural(evaluation)
         axes = picture.label(f"true RUL, capped ({unit})", f"forecast − truth ({unit})")
         axes.axhline(0, color=MUTED, lw=1)
@@ -260,18 +286,20 @@ def error_by_rul(evaluation: Evaluation, bins: int = 10) -> str:
         axes.set_ylim(min(low, -high * 0.4), max(high, -low * 0.4))
         axes.annotate("too late", (0.01, 0.98), xycoords="axes fraction", color=MUTED, fontsize=8.5, va="top")
         axes.annotate("too early", (0.01, 0.02), xycoords="axes fraction", color=MUTED, fontsize=8.5, va="bottom")
-        picture.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        picture.figure.legend(*axes.get_legend_handles_labels(), loc="lower center", ncols=3)
     return picture.svg
 
 
 def importance_bars(importance: Importance, time_unit: str) -> str:
     """How much the expected RUL changes when each sensor is hidden, most important first."""
     ranked = importance.ranked[:SHOWN_SENSORS]
-    with _picture(6.2, max(1.6, 0.27 * len(ranked) + 0.7)) as picture:
+    names = [clean(sensor, 32) for sensor, _ in ranked]
+    height = max(1.6, 0.27 * len(ranked) + 0.7)
+    with _picture(6.2, height, left=0.25 + 0.08 * max(map(len, names))) as picture:
         axes = picture.label(f"mean change of the expected RUL without it ({time_unit}s)", "")
         place = np.arange(len(ranked))
         axes.barh(place, [change for _, change in ranked], color=ACCENT, alpha=0.85, height=0.62)
-        axes.set_yticks(place, [clean(sensor, 32) for sensor, _ in ranked])
+        axes.set_yticks(place, names)
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
@@ -285,7 +313,9 @@ def fleet_overview(evaluation: Evaluation) -> str:
     urgent = forecast.distribution.failure_probability(forecast.horizons[0]) >= 0.5
     place = np.arange(len(rows))
     thick = float(np.clip(420 / max(len(rows), 1), 1.2, 9))
-    with _picture(12.6, 3.9) as picture:
+    names = [clean(u, 14) for u in forecast.unit.to_list()] if len(rows) <= SHOWN_NAMES else []
+    longest = max(map(len, names), default=0)
+    with _picture(12.6, 3.9, bottom=0.5 if longest <= 3 else 0.5 + 0.068 * longest) as picture:
         unit = _plural(evaluation)
         axes = picture.label("units, most urgent first", f"RUL ({unit})")
         for coverage, width, alpha in ((0.9, thick * 0.4, 0.4), (0.5, thick, 0.6)):
@@ -293,11 +323,7 @@ def fleet_overview(evaluation: Evaluation) -> str:
             for mask, colour in ((~urgent, ACCENT), (urgent, WARN)):
                 axes.vlines(place[mask], lower[mask], upper[mask], color=colour, lw=width, alpha=alpha)
         axes.plot(place, forecast.distribution.quantile(0.5), "o", color=INK, ms=min(thick * 0.55, 3.6), mew=0)
-        names = [clean(u, 14) for u in forecast.unit.to_list()]
-        if len(rows) <= 40:
-            axes.set_xticks(place, names, rotation=90 if max(map(len, names)) > 3 else 0, fontsize=8)
-        else:
-            axes.set_xticks([])
+        axes.set_xticks(place[: len(names)], names, rotation=90 if longest > 3 else 0, fontsize=8)
         axes.grid(visible=False, axis="x")
         axes.set(xlim=(-0.8, len(rows) - 0.2), ylim=(0, float(np.quantile(forecast.interval()[1], 0.98)) * 1.05))
     return picture.svg

@@ -133,7 +133,8 @@ def _summary(evaluation: Evaluation, importance: Importance) -> list[str]:
     n = evaluation.fleet.n_units
     odds = f"{soon} of {n} units {'is' if soon == 1 else 'are'}" if soon else f"None of the {n} units is"
     sentences = [
-        f"{odds} more likely than not to reach the end of life within {horizon:g} {unit}s. Look first at {_listed(names)}."
+        f"{odds} more likely than not to reach the end of life within {horizon:g} {unit}s. "
+        f"Look first at {_listed(names)}."
     ]
     if evaluation.truth != "unknown":
         where = "at the last reading of each unit" if evaluation.protocol == "last" else "over all readings"
