@@ -81,7 +81,7 @@ def prepare(
 
 def end_events(frame: pl.DataFrame, outcome: Outcome, name: str) -> pl.DataFrame:
     """Events of a fleet in which every history ends with the end of life, or in which every unit still runs."""
-    last = frame.group_by("unit", maintain_order=True).agg(pl.col("time").last())
+    last = _last_readings(frame)
     if outcome == "censored":
         last = last.clear()
     elif outcome != "last_row":
@@ -115,7 +115,7 @@ def check_events(table: pl.DataFrame, frame: pl.DataFrame, schema: FleetSchema, 
     strange = events.filter(~pl.col("kind").is_in(EVENT_KINDS))["kind"]
     if len(strange):
         raise FleetError(f"unknown kind {strange[0]!r}", where=where, hint=f"one of {', '.join(EVENT_KINDS)}")
-    last = frame.group_by("unit").agg(pl.col("time").last().alias("last"))
+    last = _last_readings(frame).rename({"time": "last"})
     joined = events.with_columns(row=pl.Series("row", table["unit"])).join(last, on="unit", how="left")
     stray = joined.filter(pl.col("last").is_null())
     if stray.height:
@@ -288,6 +288,18 @@ _SAME = pl.col("unit") == pl.col("unit0")
 _STEP = pl.col("time") - pl.col("time0")
 
 
+def _same_unit(frame: pl.DataFrame) -> pl.Series:
+    """Whether each row is of the same unit as the row before it; false for the first."""
+    return (frame["unit"] == frame["unit"].shift(1)).fill_null(False)
+
+
+def _last_readings(frame: pl.DataFrame) -> pl.DataFrame:
+    """`unit` and `time` of the last row of each unit; the frame is sorted, so no table of groups is built."""
+    ends = (~_same_unit(frame)).arg_true().cast(pl.Int64).slice(1) - 1
+    rows = ends.extend(pl.Series([frame.height - 1], dtype=pl.Int64))
+    return frame.select(pl.col("unit", "time").gather(rows))
+
+
 def _sorted(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     wrong = (pl.col("unit") < pl.col("unit0")) | (_SAME & (_STEP < 0))
     moved = sum(int(pair.select(wrong.sum()).item()) for _, pair in _neighbours(frame))
@@ -334,8 +346,7 @@ def _count_gaps(frame: pl.DataFrame) -> int:
 
 def _check_statics(frame: pl.DataFrame, schema: FleetSchema, name: str) -> None:
     for column in schema.statics:
-        counts = frame.group_by("unit", maintain_order=True).agg(pl.col(column).n_unique().alias("n"))
-        changing = counts.filter(pl.col("n") > 1)["unit"]
+        changing = frame["unit"].filter(frame[column].ne_missing(frame[column].shift(1)) & _same_unit(frame))
         if len(changing):
             raise FleetError(
                 f"static column {column!r} changes within unit {changing[0]!r}",

@@ -46,9 +46,11 @@ class ParquetFile:
             raise FormatError(
                 f"{self.types[nested]} is neither a number nor text", where=f"{self.path}: column {nested!r}"
             )
+        # Cast while the file is read: the fleet then takes the columns as they are, without a copy.
         casts = [pl.col(c).cast(pl.Float32) if self.types[c].is_numeric() else pl.col(c) for c in numeric]
+        keys = [pl.col(c).cast(pl.Int64) if self.types[c].is_integer() else pl.col(c) for c in texts]
         try:
-            table = pl.scan_parquet(self.path, glob=False).select(*texts, *casts).collect()
+            table = pl.scan_parquet(self.path, glob=False).select(*keys, *casts).collect()
         except pl.exceptions.PolarsError as error:
             raise _damaged(self.path, error) from error
         for column in numeric:
