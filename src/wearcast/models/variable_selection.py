@@ -1,0 +1,272 @@
+"""Variable selection networks, all variables at once.
+
+Lim, Arık, Loeff & Pfister 2021, section 4.2, equations 6 to 8. A textbook version runs one gated residual network
+after another over embedded variables. Here inputs are real numbers, so an embedding is `ξ_j = w_j x_j + b_j`, and:
+
+- the first linear map of every network acts on an affine function of one number, so the two are multiplied ahead;
+- the second linear map (equation 3) and the gate's (equation 5) have nothing between them and are multiplied ahead too;
+- what is left is one batched product for all variables.
+
+Parameters and function are the paper's. One deviation: dropout acts before equation 3 instead of after it, with one
+draw for the whole window (Gal & Ghahramani 2016), so that the two maps stay mergeable.
+
+On a CPU the mixture of equation 8 runs over slices of the batch that fit the cache and is computed again in the
+backward pass instead of being stored: `time × variables × d_model` numbers a window are never all in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+__all__ = ["VariableSelection"]
+
+EPSILON = 1e-5
+SLICE_NUMBERS = 250_000  # numbers in one (variables, rows, d_model) block: about 1 MB
+
+
+class MixtureWeights(NamedTuple):
+    """The merged maps of all per-variable networks; `C` variables, `d` channels."""
+
+    inner: Tensor
+    """`(C, 2, d)`: slope and intercept of the embedding under the first linear map (equation 4)."""
+    skip: Tensor
+    """`(C, 2, d)`: slope and intercept of the embedding itself."""
+    value: Tensor
+    """`(C, d, d)`: equation 3 and the value half of equation 5."""
+    gate: Tensor
+    """`(C, d, d)`: equation 3 and the gate half of equation 5."""
+    value_bias: Tensor
+    """`(C, d)`."""
+    gate_bias: Tensor
+    """`(C, d)`."""
+    scale: Tensor
+    """`(C, d)`: of the layer normalisation."""
+    shift: Tensor
+    """`(C, d)`: of the layer normalisation."""
+
+
+class VariableSelection(nn.Module):
+    """Which variables matter at each step, and their weighted sum."""
+
+    def __init__(self, n_variables: int, d_model: int, *, has_context: bool = False, dropout: float = 0.0) -> None:
+        super().__init__()
+        n, d = n_variables, d_model
+        self.dropout = dropout
+        # Embeddings and the per-variable networks (equation 7).
+        self.embed_weight = nn.Parameter(torch.empty(n, d).uniform_(-1, 1))
+        self.embed_bias = nn.Parameter(torch.empty(n, d).uniform_(-1, 1))
+        self.inner_weight = nn.Parameter(_xavier(n, d, d))
+        self.inner_bias = nn.Parameter(torch.zeros(n, d))
+        self.outer_weight = nn.Parameter(_xavier(n, d, d))
+        self.outer_bias = nn.Parameter(torch.zeros(n, d))
+        self.gate_weight = nn.Parameter(_xavier(n, d, 2 * d))
+        self.gate_bias = nn.Parameter(torch.zeros(n, 2 * d))
+        self.norm_scale = nn.Parameter(torch.ones(n, d))
+        self.norm_shift = nn.Parameter(torch.zeros(n, d))
+        # The network of the weights (equation 6); its input is all embeddings side by side.
+        self.select_inner = nn.Parameter(_xavier(n * d, d).view(n, d, d))
+        self.select_skip = nn.Parameter(_xavier(n * d, n).view(n, d, n))
+        self.select_inner_bias = nn.Parameter(torch.zeros(d))
+        self.select_skip_bias = nn.Parameter(torch.zeros(n))
+        self.select_context = nn.Linear(d, d, bias=False) if has_context else None
+        self.select_outer = nn.Linear(d, d)
+        self.select_gate = nn.Linear(d, 2 * n)
+        self.select_norm = nn.LayerNorm(n)
+        for layer in (self.select_outer, self.select_gate, self.select_context):
+            if layer is not None:
+                nn.init.xavier_uniform_(layer.weight)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Select from real variables.
+
+        Args:
+            x: `(batch, time, n_variables)`.
+            context: `(batch, d_model)` or None.
+
+        Returns:
+            The selection, `(batch, time, d_model)`, and the weights, `(batch, time, n_variables)`, which sum to one.
+        """
+        weights = self._weights(x, context)
+        maps = self._merged()
+        by_variable, by_weight = x.permute(2, 0, 1).contiguous(), weights.permute(2, 0, 1).contiguous()
+        keep = None
+        if self.training and self.dropout > 0:
+            shape = (x.shape[2], x.shape[0], 1, maps.scale.shape[1])
+            keep = torch.empty(shape, device=x.device, dtype=x.dtype).bernoulli_(1 - self.dropout)
+        if _sliceable(x):
+            return _SlicedMixture.apply(by_variable, by_weight, keep, *maps), weights  # type: ignore[no-untyped-call]
+        return _mixture(by_variable, by_weight, keep, maps), weights
+
+    def _weights(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """Equation 6, with the embedding merged into the first linear map and into the skip."""
+        into = torch.einsum("nd,ndo->no", self.embed_weight, self.select_inner)
+        into_bias = self.select_inner_bias + torch.einsum("nd,ndo->o", self.embed_bias, self.select_inner)
+        past = torch.einsum("nd,ndo->no", self.embed_weight, self.select_skip)
+        past_bias = self.select_skip_bias + torch.einsum("nd,ndo->o", self.embed_bias, self.select_skip)
+        hidden = functional.linear(x, into.t(), into_bias)
+        if self.select_context is not None and context is not None:
+            hidden = hidden + self.select_context(context).unsqueeze(1)
+        hidden = functional.dropout(self.select_outer(functional.elu(hidden)), self.dropout, self.training)
+        gated = functional.glu(self.select_gate(hidden), dim=-1)
+        return torch.softmax(self.select_norm(functional.linear(x, past.t(), past_bias) + gated), dim=-1)
+
+    def _merged(self) -> MixtureWeights:
+        """Multiply out the linear maps that have nothing between them."""
+        embed = torch.stack([self.embed_weight, self.embed_bias], dim=1)
+        inner = torch.bmm(embed, self.inner_weight)
+        inner = torch.stack([inner[:, 0], inner[:, 1] + self.inner_bias], dim=1)
+        outer = self.outer_weight / (1 - self.dropout) if self.training else self.outer_weight
+        value, gate = torch.bmm(outer, self.gate_weight).chunk(2, dim=2)
+        bias = torch.baddbmm(self.gate_bias.unsqueeze(1), self.outer_bias.unsqueeze(1), self.gate_weight).squeeze(1)
+        value_bias, gate_bias = bias.chunk(2, dim=1)
+        return MixtureWeights(inner, embed, value, gate, value_bias, gate_bias, self.norm_scale, self.norm_shift)
+
+
+def _xavier(*shape: int) -> Tensor:
+    """Uniform after Glorot & Bengio 2010 over the last two axes."""
+    bound = (6.0 / (shape[-2] + shape[-1])) ** 0.5
+    return torch.empty(shape).uniform_(-bound, bound)
+
+
+def _sliceable(x: Tensor) -> bool:
+    """Slicing pays on a CPU in full precision; graphs for export and compilation are better left whole."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
+
+
+def _mixture(x: Tensor, weights: Tensor, keep: Tensor | None, maps: MixtureWeights) -> Tensor:
+    """Equations 7 and 8 as they are written; `_forward_slice` is the same with fewer passes over memory.
+
+    Args:
+        x: `(C, batch, time)`.
+        weights: `(C, batch, time)`.
+        keep: `(C, batch, 1, d)` of zeros and ones, or None.
+        maps: see `MixtureWeights`.
+    """
+    n, _, time = x.shape
+    affine = torch.stack([x, torch.ones_like(x)], dim=3).flatten(1, 2)
+    hidden = functional.elu(torch.bmm(affine, maps.inner))
+    if keep is not None:
+        hidden = (hidden.view(n, -1, time, hidden.shape[2]) * keep).flatten(1, 2)
+    value = torch.baddbmm(maps.value_bias.unsqueeze(1), hidden, maps.value)
+    gate = torch.baddbmm(maps.gate_bias.unsqueeze(1), hidden, maps.gate)
+    normed = functional.layer_norm(
+        torch.bmm(affine, maps.skip) + value * torch.sigmoid(gate), value.shape[2:], eps=EPSILON
+    )
+    networks = normed * maps.scale.unsqueeze(1) + maps.shift.unsqueeze(1)
+    mixed = (networks * weights.flatten(1, 2).unsqueeze(2)).sum(dim=0)
+    return mixed.view(-1, time, mixed.shape[1])
+
+
+class _SlicedMixture(torch.autograd.Function):
+    """`_mixture` over slices of the batch, recomputed in the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weights: Tensor, keep: Tensor | None, *maps: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weights, keep, *maps)
+        merged = MixtureWeights(*maps)
+        mixed = x.new_empty(x.shape[1], x.shape[2], merged.scale.shape[1])
+        for part in _slices(x, merged):
+            mask = None if keep is None else keep[:, part]
+            mixed[part] = _Slice(x[:, part], weights[:, part], mask, merged).mix().view_as(mixed[part])
+        return mixed
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weights, keep, *maps = ctx.saved_tensors
+        merged = MixtureWeights(*maps)
+        totals = MixtureWeights(*(torch.zeros_like(one) for one in merged))
+        for_weights = torch.empty_like(weights)
+        for_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        for part in _slices(x, merged):
+            mask = None if keep is None else keep[:, part]
+            block = _Slice(x[:, part], weights[:, part], mask, merged)
+            for_weights[:, part], for_affine = block.backward(gradient[part].flatten(0, 1), totals, for_x is not None)
+            if for_x is not None and for_affine is not None:
+                for_x[:, part] = for_affine[..., 0].view_as(x[:, part])
+        return for_x, for_weights, None, *totals
+
+
+def _slices(x: Tensor, maps: MixtureWeights) -> Iterator[slice]:
+    n, batch, time = x.shape
+    size = max(1, SLICE_NUMBERS // (n * time * maps.scale.shape[1]))
+    return (slice(first, first + size) for first in range(0, batch, size))
+
+
+class _Slice:
+    """Forward and backward of the mixture on one slice; the layer normalisation is never stored, only its moments."""
+
+    def __init__(self, x: Tensor, weights: Tensor, keep: Tensor | None, maps: MixtureWeights) -> None:
+        self.shape = x.shape
+        n, d = x.shape[0], maps.scale.shape[1]
+        self.keep, self.maps = keep, maps
+        self.weights = weights.reshape(n, -1)
+        self.affine = torch.stack([x.reshape(n, -1), torch.ones_like(self.weights)], dim=2)
+        self.hidden = functional.elu(torch.bmm(self.affine, maps.inner), inplace=True)
+        self._drop(self.hidden)
+        self.value = torch.baddbmm(maps.value_bias.unsqueeze(1), self.hidden, maps.value)
+        self.gate = torch.baddbmm(maps.gate_bias.unsqueeze(1), self.hidden, maps.gate).sigmoid_()
+        self.total = torch.mul(self.value, self.gate).baddbmm_(self.affine, maps.skip)
+        averaging = self.total.new_full((d, 1), 1 / d)
+        self.mean = torch.mm(self.total.view(-1, d), averaging).view(n, -1)
+        square = torch.mm(self.total.square().view(-1, d), averaging).view(n, -1)
+        variance = square.addcmul_(self.mean, self.mean, value=-1).clamp_(min=0)
+        self.rate = variance.add_(EPSILON).rsqrt_()
+        self.share = self.weights * self.rate
+
+    def mix(self) -> Tensor:
+        """Equation 8, `(rows, d)`; spends `total`."""
+        scaled = self.total.mul_(self.share.unsqueeze(2)).mul_(self.maps.scale.unsqueeze(1)).sum(dim=0)
+        scaled.addmm_((self.share * self.mean).t(), self.maps.scale, alpha=-1)
+        return scaled.addmm_(self.weights.t(), self.maps.shift)
+
+    def backward(self, g: Tensor, totals: MixtureWeights, needs_x: bool) -> tuple[Tensor, Tensor | None]:
+        """Add the maps' gradients to `totals`; return those of the weights and of `[x, 1]`. Spends all buffers."""
+        maps, d = self.maps, g.shape[1]
+        weighted = self.total * g
+        totals.scale.add_(torch.bmm(self.share.unsqueeze(1), weighted).squeeze(1)).sub_((self.share * self.mean) @ g)
+        totals.shift.addmm_(self.weights, g)
+        # Layer normalisation: per row, the sums of the gradient and of the gradient times the normed value.
+        plain = maps.scale @ g.t()
+        normed = (weighted.mul_(maps.scale.unsqueeze(1)).sum(dim=2) - self.mean * plain).mul_(self.rate)
+        for_weights = torch.addmm(normed, maps.shift, g.t()).view(self.shape)
+        slope = (self.share * self.rate).mul_(normed).mul_(-1 / d)
+        level = (self.share * plain).mul_(-1 / d).addcmul_(slope, self.mean, value=-1)
+        scaled = torch.mul(g, maps.scale.unsqueeze(1), out=weighted)
+        for_total = self.total.mul_(slope.unsqueeze(2)).add_(level.unsqueeze(2))
+        for_total.addcmul_(scaled, self.share.unsqueeze(2))
+        affine = self.affine.transpose(1, 2)
+        totals.skip.baddbmm_(affine, for_total)
+        for_affine = torch.bmm(for_total, maps.skip.transpose(1, 2)) if needs_x else None
+        # Gated linear unit: the gate's derivative is value · gate · (1 − gate).
+        self.value.mul_(torch.sub(1, self.gate, out=scaled))
+        for_value = for_total.mul_(self.gate)
+        for_gate = self.value.mul_(for_value)
+        for_hidden = self._through_gate(for_value, for_gate, totals)
+        self._drop(for_hidden)
+        # The derivative of ELU from its result; where dropped, the result is wrong and the gradient is zero.
+        for_inner: Tensor = torch.ops.aten.elu_backward(for_hidden, 1.0, 1.0, 1.0, True, self.hidden)
+        totals.inner.baddbmm_(affine, for_inner)
+        if for_affine is not None:
+            for_affine.baddbmm_(for_inner, maps.inner.transpose(1, 2))
+        return for_weights, for_affine
+
+    def _through_gate(self, for_value: Tensor, for_gate: Tensor, totals: MixtureWeights) -> Tensor:
+        hidden = self.hidden.transpose(1, 2)
+        totals.value.baddbmm_(hidden, for_value)
+        totals.gate.baddbmm_(hidden, for_gate)
+        totals.value_bias.add_(for_value.sum(dim=1))
+        totals.gate_bias.add_(for_gate.sum(dim=1))
+        back = torch.bmm(for_value, self.maps.value.transpose(1, 2))
+        return back.baddbmm_(for_gate, self.maps.gate.transpose(1, 2))
+
+    def _drop(self, x: Tensor) -> None:
+        if self.keep is not None:
+            n, batch, time = self.shape
+            x.view(n, batch, time, -1).mul_(self.keep)
