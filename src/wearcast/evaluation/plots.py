@@ -30,6 +30,7 @@ __all__ = [
     "fleet_overview",
     "importance_bars",
     "predicted_against_true",
+    "shown_sensors",
     "trajectories",
     "urgency",
 ]
@@ -290,9 +291,18 @@ def error_by_rul(evaluation: Evaluation, bins: int = 10) -> str:
     return picture.svg
 
 
-def importance_bars(importance: Importance, time_unit: str) -> str:
-    """How much the expected RUL changes when each sensor is hidden, most important first."""
+def shown_sensors(importance: Importance) -> tuple[tuple[str, float], ...]:
+    """The sensors worth a bar, most important first; at least one."""
     ranked = importance.ranked[:SHOWN_SENSORS]
+    return tuple(item for i, item in enumerate(ranked) if i == 0 or item[1] >= 0.01 * ranked[0][1] > 0)
+
+
+def importance_bars(importance: Importance, time_unit: str) -> str:
+    """How much the expected RUL changes when each sensor is hidden, most important first.
+
+    Sensors with less than a hundredth of the first one's effect are left out.
+    """
+    ranked = shown_sensors(importance)
     names = [clean(sensor, 32) for sensor, _ in ranked]
     height = max(1.6, 0.27 * len(ranked) + 0.7)
     with _picture(6.2, height, left=0.25 + 0.08 * max(map(len, names))) as picture:

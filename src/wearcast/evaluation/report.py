@@ -117,7 +117,7 @@ def _content(evaluation: Evaluation, bundle: Forecaster, importance: Importance)
         "unit_coverage": evaluation.unit_coverage.to_dict() if evaluation.unit_coverage else None,
         "clean": plots.clean,
         "flags": _flag_counts(evaluation),
-        "sensors": importance.ranked,
+        "hidden_sensors": len(importance.sensors) - len(plots.shown_sensors(importance)),
         "card": _card(bundle),
         "experiment": _experiment(bundle),
     }

@@ -8,10 +8,10 @@ from wearcast.evaluation.metrics import Direction, Metric
 from wearcast.evaluation.protocol import ALL_METRICS
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Group as Renderable
     from rich.table import Table
 
-    from wearcast.evaluation.comparison import Comparison, Spread
+    from wearcast.evaluation.comparison import Comparison, Group, Spread
     from wearcast.evaluation.protocol import Evaluation
 
 __all__ = ["DIRECTIONS", "METRICS", "comparison_table", "evaluation_table", "format_value"]
@@ -36,13 +36,21 @@ def format_value(name: str, value: float | None, time_unit: str) -> str:
     return f"{value * 100:.1f} %"
 
 
+def _scored_set(subject: Evaluation | Group) -> str:
+    """Data set and split, without saying the split twice."""
+    named = subject.dataset.endswith(subject.split)
+    return subject.dataset if named else f"{subject.dataset} ({subject.split})"
+
+
 def evaluation_table(evaluation: Evaluation) -> Table:
     """The metrics of one evaluation, with what was scored as the caption."""
     from rich.table import Table
     from rich.text import Text
 
-    title = Text(f"{evaluation.recipe} on {evaluation.dataset} ({evaluation.split})")
-    table = Table(title=title, caption=Text(f"{evaluation.protocol_note} {evaluation.truth_note}"))
+    table = Table(
+        title=Text(f"{evaluation.recipe} on {_scored_set(evaluation)}"),
+        caption=Text(f"{evaluation.protocol_note} {evaluation.truth_note}"),
+    )
     table.add_column("metric")
     table.add_column("value", justify="right")
     table.add_column("", style="dim")
@@ -61,9 +69,9 @@ def evaluation_table(evaluation: Evaluation) -> Table:
 _COMPARED = ("rmse_capped", "rmse", "nasa_score_capped", "coverage_90", "width_90", "crps")
 
 
-def comparison_table(comparison: Comparison) -> Group:
+def comparison_table(comparison: Comparison) -> Renderable:
     """One row a recipe and data set, mean ± sd over seeds, then one sentence a pair of recipes."""
-    from rich.console import Group
+    from rich.console import Group as Renderable
     from rich.table import Table
     from rich.text import Text
 
@@ -75,7 +83,7 @@ def comparison_table(comparison: Comparison) -> Group:
         table.add_column(name, justify="right")
     for group in comparison.groups:
         cells = [_spread_text(name, group.metrics[name]) for name in _COMPARED]
-        label = f"{group.dataset} ({group.split})"
+        label = _scored_set(group)
         table.add_row(Text(group.recipe), Text(label), str(len(group.seeds)), *cells)
     lines = [
         Text(
@@ -84,7 +92,7 @@ def comparison_table(comparison: Comparison) -> Group:
         )
         for d in comparison.differences
     ]
-    return Group(table, *lines)
+    return Renderable(table, *lines)
 
 
 def _spread_text(name: str, spread: Spread | None) -> str:
