@@ -180,8 +180,9 @@ def cell_kind(cells: Sequence[str | None], decimal: str = ".") -> ColumnKind:
 @contextmanager
 def _opened(path: Path) -> Iterator[TextIO]:
     try:
-        start = path.open("rb").read(4) if path.exists() else b""
-        if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        with path.open("rb") as raw:
+            start = raw.read(2)
+        if start in (b"\xff\xfe", b"\xfe\xff"):
             raise FormatError("the text is UTF-16", where=str(path), hint="save it as UTF-8")
         with path.open(encoding="utf-8-sig", newline="") as file:
             yield file
@@ -225,13 +226,13 @@ def _separator(text: str) -> str:
 
 def _header(names: Sequence[str], path: Path) -> tuple[str, ...]:
     columns = tuple(name.strip() or f"column_{i}" for i, name in enumerate(names, start=1))
-    doubled = next((name for name, count in Counter(columns).items() if count > 1), None)
-    if doubled is not None:
-        raise FormatError(f"column {doubled!r} is there twice", where=str(path), hint="rename one of them")
     if all(_NUMBER.fullmatch(name) or _COMMA_NUMBER.fullmatch(name) for name in columns):
         raise FormatError(
             "the first row is numbers, not column names", where=str(path), hint="write the names into the first row"
         )
+    doubled = next((name for name, count in Counter(columns).items() if count > 1), None)
+    if doubled is not None:
+        raise FormatError(f"column {doubled!r} is there twice", where=str(path), hint="rename one of them")
     return columns
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from wearcast.config import Strict, nearest
 from wearcast.errors import FleetError, UsageError
@@ -52,8 +52,8 @@ class ColumnMapping(Strict):
     time: str | None = Field(None, description="Column of timestamps; this or cycle.")
     time_unit: TimeUnit | None = Field(None, description="Unit of RUL for timestamps; hour unless given.")
     time_format: str | None = Field(None, description="How timestamps are written, such as '%d.%m.%Y %H:%M'.")
-    sensors: tuple[str, ...] | Literal["rest"] = Field(
-        "rest", description="Measured columns, * allowed; 'rest': every numeric column without another role."
+    sensors: tuple[str, ...] | Literal["rest"] | None = Field(
+        "rest", description="Measured columns, * allowed; rest (or nothing): every numeric column without another role."
     )
     settings: tuple[str, ...] = Field((), description="Operating settings, * allowed.")
     statics: tuple[str, ...] = Field((), description="Columns that never change within a unit, * allowed.")
@@ -63,11 +63,6 @@ class ColumnMapping(Strict):
     )
     separator: Literal[",", ";", "\t", "|"] | None = Field(None, description="Of CSV columns; found out by default.")
     decimal: Literal[".", ","] | None = Field(None, description="Decimal sign in CSV; found out where it is plain.")
-
-    @field_validator("sensors", mode="before")
-    @classmethod
-    def _all_by_default(cls, value: object) -> object:
-        return "rest" if value is None else value
 
     @model_validator(mode="after")
     def _one_axis(self) -> ColumnMapping:
@@ -149,7 +144,7 @@ def assign(mapping: ColumnMapping, columns: Mapping[str, ColumnKind], where: str
     )
     taken = {*keys, *settings, *statics, *known}
     notes: tuple[Note, ...] = ()
-    if mapping.sensors == "rest":
+    if mapping.sensors is None or mapping.sensors == "rest":
         sensors, notes = _rest(columns, taken)
     else:
         sensors = _expand(mapping.sensors, columns, where, taken)

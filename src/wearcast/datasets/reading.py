@@ -147,6 +147,8 @@ def _read(table: TableFile, mapping: ColumnMapping, roles: Roles, notes: list[No
             frame = frame.with_columns(pl.col(key).str.strip_chars().replace("", None))
     # Looked for only if there is a row without any key.
     empty = frame.select(pl.all_horizontal(pl.col(keys).is_null())).to_series()
+    if empty.all():
+        raise FormatError("the file has a header but no rows", where=where)
     if empty.any():
         values = [pl.col(numeric).is_null().name.suffix("?"), pl.col(texts).is_null().name.suffix("?")]
         empty &= frame.select(values).select(pl.all_horizontal(pl.all())).to_series()
@@ -161,8 +163,6 @@ def _read(table: TableFile, mapping: ColumnMapping, roles: Roles, notes: list[No
         count = int(empty.sum())
         notes.append(Note("empty_rows", count, f"{table.path.name}: {count} rows without a single value are left out"))
         frame = frame.filter(~empty)
-    if frame.height == 0:
-        raise FormatError("the file has a header but no rows", where=where)
     if isinstance(table, CsvFile) and table.decimal == ",":
         notes.append(Note("decimal_comma", 1, f"{table.path.name}: numbers are read with a decimal comma"))
     if by_file:
