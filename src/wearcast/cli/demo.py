@@ -72,8 +72,7 @@ def first_to_look_at(evaluation: Evaluation, count: int = 3) -> tuple[list[str],
         f"fails within {horizon:g} {unit_of_time}",
     ]
     rows: list[list[object]] = [
-        [last.unit[i], round(float(expected[i]), 1), f"{lower[i]:.0f} to {upper[i]:.0f}", f"{danger[i]:.0%}"]
-        for i in order
+        [last.unit[i], f"{expected[i]:.1f}", f"{lower[i]:.0f} to {upper[i]:.0f}", f"{danger[i]:.0%}"] for i in order
     ]
     return columns, rows
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -47,7 +48,7 @@ def print_rich(*renderables: RenderableType) -> None:
 
 
 def print_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on stdout; columns whose cells are all numbers are aligned to the right."""
+    """A table on stdout; columns that hold nothing but figures are aligned to the right."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -55,11 +56,15 @@ def print_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequen
     cells = [list(row) for row in rows]
     table = Table(title=title, box=box.SIMPLE, title_justify="left", pad_edge=False)
     for i, column in enumerate(columns):
-        numbers = all(isinstance(row[i], (int, float)) for row in cells)
-        table.add_column(column, justify="right" if numbers else "left", overflow="fold")
+        figures = bool(cells) and all(isinstance(row[i], (int, float)) or _is_figure(str(row[i])) for row in cells)
+        table.add_column(column, justify="right" if figures else "left", overflow="fold")
     for row in cells:
         table.add_row(*(Text(f"{cell:.4g}" if isinstance(cell, float) else str(cell)) for cell in row))
     print_rich(table)
+
+
+def _is_figure(text: str) -> bool:
+    return re.fullmatch(r"-?[\d.,]+(e[-+]?\d+)?%?|", text) is not None
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -139,6 +139,9 @@ def dataset_for_bundle(bundle: Bundle, source: str | None, columns: MappingFlags
     if source is None:
         _refuse_flags(columns, "give the file too: --source FILE")
         return own
+    if source == own.name and not isinstance(own, FilesDataset):
+        _refuse_flags(columns, f"{own.name} knows its columns")
+        return own  # with the experiment's own parameters, such as the number of simulated units
     return resolve(source, columns, _mapping_of(own) if isinstance(own, FilesDataset) else None)
 
 

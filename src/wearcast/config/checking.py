@@ -42,12 +42,38 @@ def parse(model: type[M], document: Document) -> M:
     try:
         return model.model_validate_json(json.dumps(document.data), strict=True)
     except ValidationError as error:
+        if not _false_alarm(error):
+            raise complaint(error, model, document) from error
+    try:
+        return model.model_validate(document.data)
+    except ValidationError as error:
         raise complaint(error, model, document) from error
+
+
+def _false_alarm(error: ValidationError) -> bool:
+    """Whether every error is a list where a tuple is wanted.
+
+    JSON has no tuples, and pydantic takes lists for them, but not behind a validator that runs before: what that one
+    hands on is no longer JSON to pydantic, and strictly a Python list is no tuple.
+    """
+    return not [details for details in error.errors(include_url=False) if not _about_a_tuple(details, error)]
+
+
+def _about_a_tuple(details: Mapping[str, Any], error: ValidationError) -> bool:
+    if not isinstance(details["input"], list):
+        return False
+    around = details["loc"][:-1]
+    # In a plain union, the other members complain beside it.
+    return details["type"] == "tuple_type" or any(
+        other["type"] == "tuple_type" and other["loc"][:-1] == around and len(around) > 0
+        for other in error.errors(include_url=False)
+    )
 
 
 def complaint(error: ValidationError, model: type[BaseModel], document: Document) -> ConfigError:
     """Pydantic's errors as one error of ours."""
-    found = _merged([_Finding(details, model, document) for details in error.errors(include_url=False)])
+    real = [details for details in error.errors(include_url=False) if not _about_a_tuple(details, error)]
+    found = _merged([_Finding(details, model, document) for details in real])
     # An unknown key first: where a required key is misspelt, the misspelling is the cause.
     found.sort(key=lambda finding: (finding.type != "extra_forbidden", finding.type == "missing"))
     first, rest = found[0], found[1:]
