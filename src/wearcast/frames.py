@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypeAlias, cast
@@ -212,18 +211,19 @@ def timestamps(series: pl.Series, name: str, time_format: str | None = None) -> 
     """
     text = series.str.strip_chars()
     hint = f"expected {time_format!r}" if time_format else "write ISO 8601, such as 2024-05-18 10:00:00"
-    first = next((value for value in text.head(1).to_list() if value), "")
-    if time_format is None and re.match(r"\d{1,2}[/-]\d{1,2}[/-]\d", first):
+    doubtful = text.str.contains(r"^\d{1,2}[/-]\d{1,2}[/-]\d").fill_null(False)
+    if time_format is None and doubtful.any():
         raise FleetError(
-            f"{first!r} may be day/month or month/day",
-            where=f"{name}: column {series.name!r}",
+            f"{text.filter(doubtful)[0]!r} may be day/month or month/day",
+            where=_at(series, doubtful, name),
             hint="name the time_format in the mapping, such as '%d/%m/%Y %H:%M'",
         )
     try:
         parsed = text.str.to_datetime(time_format, time_unit="us", strict=False, ambiguous="earliest")
     except pl.exceptions.ComputeError as error:
+        # Not one cell looks like a timestamp.
         where = f"{name}: row 1, column {series.name!r}"
-        raise FleetError(f"{first!r} is not a timestamp", where=where, hint=hint) from error
+        raise FleetError(f"{text[0]!r} is not a timestamp", where=where, hint=hint) from error
     if parsed.dtype == pl.Datetime("us", "UTC"):
         parsed = parsed.dt.replace_time_zone(None)
     bad = parsed.is_null()

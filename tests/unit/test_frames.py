@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,12 +19,12 @@ from wearcast.errors import FleetError, FormatError
 from wearcast.schema import FleetSchema
 
 
-def _fleet(table, **options):
-    roles = {"unit": "u", "cycle": "c", "sensors": ["s"], **options}
+def _fleet(table: Any, **options: Any) -> Fleet:
+    roles: dict[str, Any] = {"unit": "u", "cycle": "c", "sensors": ["s"], **options}
     return Fleet.from_frame(table, **roles)
 
 
-def _table(**columns):
+def _table(**columns: Any) -> pl.DataFrame:
     return pl.DataFrame({"u": [1, 1, 2], "c": [1, 2, 1], "s": [0.5, 1.0, 2.0], **columns})
 
 
@@ -161,6 +162,8 @@ def test_zoned_and_plain_dates_become_utc():
     ("cells", "message"),
     [
         (["03/04/2024", "03/05/2024", "03/06/2024"], "day/month or month/day"),
+        (["2024-05-18", "03/05/2024", "2024-05-20"], "row 2, column 't': '03/05/2024' may be"),
+        (["soon", "later", "never"], "row 1, column 't': 'soon' is not a timestamp"),
         (["2024-05-18", "soon", "2024-05-20"], r"row 2, column 't': 'soon' is not a timestamp"),
         (["soon", "2024-05-18", "2024-05-20"], r"row 1, column 't': 'soon' is not a timestamp"),
         (["2024-05-18", None, "2024-05-20"], r"row 2, column 't': the time is empty"),

@@ -123,11 +123,15 @@ def _pack(folder: Path, file: IO[bytes], progress: Progress | None) -> None:
                 _pump(stream, file, archive.path.stat().st_size, progress)
             return
         names = sorted(name for name in archive.members if name.startswith(("train_", "test_", "RUL_", "readme")))
+        total = sum((folder / archive.members[name]).stat().st_size for name in names)
+        done = 0
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed:
-            for number, name in enumerate(names, start=1):
-                packed.writestr(name, archive.read(name))
+            for name in names:
+                data = archive.read(name)
+                packed.writestr(name, data)
+                done += len(data)
                 if progress:
-                    progress(number, len(names))
+                    progress(done, total)
 
 
 def _download(url: str, file: IO[bytes], card: DatasetCard, progress: Progress | None) -> None:

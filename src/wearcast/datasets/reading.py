@@ -91,7 +91,8 @@ def read_fleet(
     roles = assign(mapping, first.kinds, str(paths[0]))
     notes += roles.notes
     tables = [first, *(open_table(path, mapping) for path in paths[1:])]
-    parts = [_read(table, mapping, roles, notes) for table in tables]
+    words = tuple(c for c in roles.statics if any(table.kinds.get(c) != "number" for table in tables))
+    parts = [_read(table, mapping, roles, words, notes) for table in tables]
     frame = _together(parts, mapping)
     del parts
     events: pl.DataFrame | Outcome
@@ -126,21 +127,26 @@ def _readings(paths: Sequence[Path], mapping: ColumnMapping | None) -> tuple[Pat
     return kept
 
 
-def _read(table: TableFile, mapping: ColumnMapping, roles: Roles, notes: list[Note]) -> pl.DataFrame:
-    """One file as columns of the types that a fleet needs, so that every complaint has the file's own row number."""
+def _read(
+    table: TableFile, mapping: ColumnMapping, roles: Roles, words: Sequence[str], notes: list[Note]
+) -> pl.DataFrame:
+    """One file as columns of the types that a fleet needs, so that every complaint has the file's own row number.
+
+    `words` are the statics that are text in any of the files.
+    """
     where = str(table.path)
     by_file = mapping.unit == FILE_UNIT
     texts = [] if by_file else [mapping.unit]
-    texts.append(mapping.axis)
-    numeric = list(roles.numeric)
-    for column in roles.statics:
-        (numeric if table.kinds.get(column) == "number" else texts).append(column)
+    texts += [mapping.axis, *words]
+    numeric = [*roles.numeric, *(column for column in roles.statics if column not in words)]
     missing = next((column for column in (*texts, *numeric) if column not in table.columns), None)
     if missing is not None:
         raise FleetError(
             f"column {missing!r} is missing, which other files have; there are {', '.join(table.columns)}", where=where
         )
     frame = table.read(numeric, texts)
+    if words:
+        frame = frame.with_columns(pl.col(words).cast(pl.String))
     keys = texts[: 1 if by_file else 2]
     for key in keys:
         if frame[key].dtype == pl.String:

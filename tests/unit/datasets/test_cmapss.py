@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.fixtures.cmapss_files import ALL, make_members, write_folder, write_zip, zip_bytes
 
+from wearcast.datasets.archive import open_archive
 from wearcast.datasets.cmapss import CARD, SETTINGS, SUBSETS, CmapssDataset, sensors
 from wearcast.datasets.textfile import read_numbers
 from wearcast.errors import FleetError, FormatError, SourceNotFoundError
@@ -30,20 +32,20 @@ def home(tmp_path, monkeypatch):
     return tmp_path / "cmapss"
 
 
-def _lay_zip(home):
+def _lay_zip(home: Path) -> None:
     write_zip(home / "CMAPSSData.zip", make_members())
 
 
-def _lay_nested(home):
+def _lay_nested(home: Path) -> None:
     name = "6. Turbofan Engine Degradation Simulation Data Set"
     write_zip(home / f"{name}.zip", {f"{name}/CMAPSSData.zip": zip_bytes(make_members())})
 
 
-def _lay_folder(home):
+def _lay_folder(home: Path) -> None:
     write_folder(home, make_members())
 
 
-def _lay_subfolder(home):
+def _lay_subfolder(home: Path) -> None:
     write_folder(home / "CMAPSSData", make_members())
 
 
@@ -126,6 +128,24 @@ def test_a_zip_with_damaged_bytes_is_refused(home):
         CmapssDataset().load()
 
 
+def test_a_damaged_zip_within_the_zip_is_refused(home):
+    write_zip(home / "outer.zip", {"CMAPSSData.zip": zip_bytes(make_members())[:-500]})
+    with pytest.raises(FormatError, match=r"outer.zip: CMAPSSData.zip: truncated or not a zip"):
+        CmapssDataset().load()
+
+
+def test_one_zip_with_other_files_does_not_hide_the_next(home):
+    write_zip(home / "a.zip", {"notes.txt": b"x"})
+    _lay_zip(home)
+    assert CmapssDataset().name == "cmapss/FD001"
+    assert CmapssDataset().load().n_units == 100
+    with (
+        pytest.raises(SourceNotFoundError, match="is it the published zip"),
+        open_archive(home / "a.zip", "train_FD001.txt"),
+    ):
+        pass
+
+
 def test_a_missing_test_file_is_named(home):
     members = make_members()
     del members["test_FD001.txt"]
@@ -134,7 +154,7 @@ def test_a_missing_test_file_is_named(home):
         CmapssDataset().load("test")
 
 
-def _edited(home, member, edit):
+def _edited(home: Path, member: str, edit: Callable[[bytes], bytes]) -> None:
     members = make_members()
     members[member] = edit(members[member])
     write_folder(home, members)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wearcast import Fleet
 from wearcast.datasets.csvfile import open_csv
 from wearcast.datasets.mapping import FILE_UNIT, ColumnMapping, FailureTable
 from wearcast.datasets.reading import find_files, read_fleet
@@ -18,11 +21,11 @@ MAPPING = ColumnMapping(unit="pump", cycle="n")
 PLAIN = "pump,n,temp,flow\n1,1,20.5,3\n1,2,21.25,3.5\n2,1,20,4\n"
 
 
-def _read(path, mapping=MAPPING, **options):
-    return read_fleet([path], mapping, name="test", **options)
+def _read(path: Path, mapping: ColumnMapping | None = MAPPING, *, strays: bool = False) -> Fleet:
+    return read_fleet([path], mapping, name="test", strays=strays)
 
 
-def _write(folder, text, name="pumps.csv"):
+def _write(folder: Path, text: str | bytes, name: str = "pumps.csv") -> Path:
     path = folder / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
@@ -197,6 +200,13 @@ def test_units_of_several_files_become_one_kind(tmp_path):
     assert _read(tmp_path).units == ("1", "2", "P7", "9")
 
 
+def test_statics_of_several_files_become_one_kind(tmp_path):
+    _write(tmp_path, "pump,n,temp,size\n1,1,20,5\n", "a.csv")
+    _write(tmp_path, "pump,n,temp,size\n2,1,20,big\n", "b.csv")
+    mapping = ColumnMapping(unit="pump", cycle="n", statics=("size",))
+    assert _read(tmp_path, mapping).frame["size"].to_list() == ["5", "big"]
+
+
 def test_each_file_may_be_a_unit(tmp_path):
     for name in ("b7", "a3"):
         _write(tmp_path, "n,temp\n1,20\n2,21\n", f"{name}.csv")
@@ -329,7 +339,7 @@ def test_another_format_is_refused_by_name(tmp_path):
 # ------------------------------------------------------------------ Parquet
 
 
-def _parquet(folder, **columns):
+def _parquet(folder: Path, **columns: list[Any]) -> Path:
     path = folder / "p.parquet"
     pl.DataFrame({"pump": [1, 1], "n": [1, 2], **columns}).write_parquet(path)
     return path
