@@ -35,10 +35,12 @@ def demo(
     """  # noqa: D301
     from wearcast.cli.evaluate import evaluate_bundle, write_files
     from wearcast.cli.output import print_rich, print_table, say
+    from wearcast.cli.train import spare_other_folders
     from wearcast.training.recipes import load_experiment
     from wearcast.training.run import train
 
     experiment = load_experiment(RECIPE, overrides or (), seed=seed)
+    spare_other_folders(out / "bundle")
     say(f"1/3 training {experiment.name} on a simulated fleet, seed {experiment.seed}")
     bundle = train(experiment, out=out / "bundle", force=True, progress=progress)
     say("2/3 forecasting test engines that the model has never seen")

@@ -130,12 +130,9 @@ def dataset_for_bundle(bundle: Bundle, source: str | None, columns: MappingFlags
         UsageError: columns are mapped but no file is given.
         DataError: there is no such source.
     """
-    from wearcast.config.checking import parse
-    from wearcast.config.inheritance import from_mapping
     from wearcast.datasets import FilesDataset
-    from wearcast.training import Experiment
 
-    own = parse(Experiment, from_mapping(bundle.manifest.experiment, f"{bundle.path}/bundle.json")).dataset
+    own = _own_dataset(bundle)
     if source is None:
         _refuse_flags(columns, "give the file too: --source FILE")
         return own
@@ -143,6 +140,20 @@ def dataset_for_bundle(bundle: Bundle, source: str | None, columns: MappingFlags
         _refuse_flags(columns, f"{own.name} knows its columns")
         return own  # with the experiment's own parameters, such as the number of simulated units
     return resolve(source, columns, _mapping_of(own) if isinstance(own, FilesDataset) else None)
+
+
+def _own_dataset(bundle: Bundle) -> Dataset:
+    """What the bundle was trained on. The rest of its experiment may be of an older Wearcast, and is not needed."""
+    from pydantic import create_model
+
+    from wearcast.config import Strict
+    from wearcast.config.checking import parse
+    from wearcast.config.inheritance import from_mapping
+    from wearcast.datasets import Dataset
+
+    record = from_mapping({"dataset": bundle.manifest.experiment.get("dataset")}, f"{bundle.path}/bundle.json")
+    own = parse(create_model("Own", __base__=Strict, dataset=(Dataset, ...)), record)
+    return cast("Dataset", own.dataset)  # type: ignore[attr-defined]
 
 
 def _mapping_of(own: Any) -> ColumnMapping | None:

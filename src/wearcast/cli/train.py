@@ -12,7 +12,7 @@ from wearcast.cli.options import Json, MappingFlags, Overrides, Seed, Source, ma
 if TYPE_CHECKING:
     from wearcast.bundle import Bundle
 
-__all__ = ["train"]
+__all__ = ["spare_other_folders", "train"]
 
 
 @mapped
@@ -45,15 +45,34 @@ def train(
     dataset = dataset_record(source, columns)
     experiment = load_experiment(recipe, overrides or (), dataset=dataset, seed=seed)
     place = out or Path("runs") / f"{experiment.name}-seed{experiment.seed}"
+    spare_other_folders(place)
     say(f"training {experiment.name} on {experiment.dataset.name}, seed {experiment.seed}")
     bundle = run_training(experiment, out=place, resume=resume, force=force, progress=progress)
     _report(bundle, as_json=as_json)
+
+
+def spare_other_folders(place: Path) -> None:
+    """A bundle takes the place of what is there as a whole: stop where that is not a bundle.
+
+    Raises:
+        UsageError: there is a file, or a folder with something else in it.
+    """
+    from wearcast.errors import UsageError
+
+    if place.is_file():
+        raise UsageError("this is a file, a bundle is a folder", where=str(place), hint="give another --out DIR")
+    if place.is_dir() and any(place.iterdir()) and not (place / "bundle.json").exists():
+        raise UsageError(
+            "the folder holds something else than a bundle", where=str(place), hint="give another --out DIR"
+        )
 
 
 def _report(bundle: Bundle, *, as_json: bool) -> None:
     from wearcast.cli.output import print_json, print_table, say
 
     manifest = bundle.manifest
+    for note in manifest.data.notes:
+        say(f"{manifest.data.name}: {note}")
     if as_json:
         print_json(
             {

@@ -138,3 +138,15 @@ def test_a_reader_that_goes_away_is_no_error():
     ran = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)  # noqa: S603
     assert ran.stdout == "{"
     assert "Traceback" not in ran.stderr
+
+
+def test_log_lines_go_to_stderr_from_the_level_that_was_asked_for(capsys: pytest.CaptureFixture[str]):
+    from wearcast.logging import configure, logger
+
+    configure("warning")
+    logger.info("not heard")
+    configure("info")
+    logger.getChild("here").info("heard")
+    configure("warning")
+    written = capsys.readouterr()
+    assert (written.out, written.err) == ("", "INFO wearcast.here: heard\n")

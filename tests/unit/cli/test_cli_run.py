@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -39,6 +41,16 @@ def test_train_refuses_to_take_the_place_of_a_bundle(run: Run, bundle: Path):
     assert ran.code == 4
     assert "--force" in ran.err
     assert (bundle / "SHA256SUMS").read_bytes() == before
+
+
+def test_a_folder_that_is_no_bundle_is_spared(run: Run, tmp_path: Path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"x")
+    for place, say in (("photos", "something else"), ("photos/a.jpg", "this is a file")):
+        ran = run("train", "simulated-lightgbm", "--out", tmp_path / place, "--force")
+        assert ran.code == 2
+        assert say in ran.err
+    assert (tmp_path / "photos" / "a.jpg").read_bytes() == b"x"
 
 
 def test_train_says_where_the_bundle_is(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -156,6 +168,18 @@ def test_predict_writes_csv_to_stdout(run: Run, bundle: Path):
     assert rows.columns == COLUMNS
     assert rows.height == 4
     assert "simulated" in ran.err
+
+
+def test_predict_and_evaluate_need_no_torch(bundle: Path):
+    code = (
+        "import sys\nfrom wearcast.cli import main\n"
+        f"assert main(['predict', {str(bundle)!r}, 'simulated']) == 0\n"
+        f"assert main(['evaluate', {str(bundle)!r}, '--no-report', '--json']) == 0\n"
+        "heavy = {'torch', 'lightning', 'lightgbm', 'matplotlib', 'pandas', 'pyarrow', 'sklearn'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)  # noqa: S603
+    assert ran.stderr.splitlines()[-1] == "[]"
 
 
 def test_predict_formats_follow_the_name_and_agree(run: Run, bundle: Path, tmp_path: Path):
