@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from wearcast.errors import DataError, FormatError
 __all__ = ["ParquetFile", "open_parquet"]
 
 SAMPLE_ROWS = 1000
+BATCH_CELLS = 10_000_000  # decoded at a time: 80 MB of Float64
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,25 @@ class ParquetFile:
         # Cast while the file is read: the fleet then takes the columns as they are, without a copy.
         casts = [pl.col(c).cast(pl.Float32) if self.types[c].is_numeric() else pl.col(c) for c in numeric]
         keys = [pl.col(c).cast(pl.Int64) if self.types[c].is_integer() else pl.col(c) for c in texts]
-        try:
-            table = pl.scan_parquet(self.path, glob=False).select(*keys, *casts).collect()
-        except pl.exceptions.PolarsError as error:
-            raise _damaged(self.path, error) from error
+        table = pl.DataFrame(list(self._columns([*keys, *casts])))
         for column in numeric:
             clean = frames.numbers(table[column], str(self.path))
             if clean.dtype != table[column].dtype:
                 table = table.with_columns(clean)
         return table
+
+    def _columns(self, wanted: Sequence[pl.Expr]) -> Iterator[pl.Series]:
+        """A few columns at a time, so that what is decoded wider than Float32 is never the whole table."""
+        file = pl.scan_parquet(self.path, glob=False)
+        try:
+            rows = int(file.select(pl.len()).collect().item())
+            together = max(1, BATCH_CELLS // max(rows, 1))
+            for start in range(0, len(wanted), together):
+                for column in file.select(wanted[start : start + together]).collect():
+                    # In one piece: columns in pieces of different sizes would be copied all together later.
+                    yield column.rechunk()
+        except pl.exceptions.PolarsError as error:
+            raise _damaged(self.path, error) from error
 
 
 def open_parquet(path: Path) -> ParquetFile:

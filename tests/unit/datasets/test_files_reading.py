@@ -369,6 +369,18 @@ def test_parquet_columns_of_any_plain_type_are_read(tmp_path):
     assert fleet.frame.dtypes[2:] == [pl.Float32] * 4
 
 
+def test_a_parquet_file_read_a_column_at_a_time_is_the_same_and_in_one_piece(tmp_path, monkeypatch):
+    path = tmp_path / "p.parquet"
+    rows = 5000
+    columns = {"pump": [1] * rows, "n": range(rows), "a": [float(i) for i in range(rows)], "b": range(rows)}
+    pl.DataFrame(columns).write_parquet(path, row_group_size=700)
+    whole = _read(path)
+    monkeypatch.setattr("wearcast.datasets.parquetfile.BATCH_CELLS", 1)
+    apart = _read(path)
+    assert apart.fingerprint == whole.fingerprint
+    assert set(apart.frame.n_chunks("all")) == {1}
+
+
 @pytest.mark.parametrize(
     ("cells", "error", "message"),
     [
