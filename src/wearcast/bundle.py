@@ -234,7 +234,7 @@ def _verify(root: Path) -> None:
         lines = (root / SUMS).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise BundleCorruptError("the checksums cannot be read", where=str(root / SUMS)) from error
-    sums = dict(reversed(line.split("  ", 1)) for line in lines if "  " in line)
+    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines) if name}
     for name in (MANIFEST, GRAPH):
         if name not in sums:
             raise BundleCorruptError(f"{name} has no checksum", where=str(root / SUMS))
@@ -262,4 +262,4 @@ def _migrate(data: Any, root: Path) -> dict[str, Any]:
         if step is None:
             raise ValueError(f"no way from schema version {data['schema_version']} to {SCHEMA_VERSION}")
         data = step(data)
-    return data
+    return dict(data)

@@ -23,7 +23,7 @@ class TimeToEvent:
 
     Args:
         grid: edges `(n_edges,)`, ascending from 0, in the fleet's time unit.
-        survival: `S(grid)`, `(n, n_edges)`, 1 at 0 and never rising. What is left at the last edge is beyond it.
+        survival: `S(grid)`, `(n, n_edges)`, of any float type, 1 at 0 and never rising. What is left at the last edge is beyond it.
     """
 
     grid: Floats
@@ -58,12 +58,14 @@ class TimeToEvent:
         right = np.clip(np.searchsorted(self.grid, t, side="right"), 1, len(self.grid) - 1)
         rows = np.arange(len(self))
         share = (t - self.grid[right - 1]) / self._widths[right - 1]
-        left_value = self.survival[rows, right - 1]
-        return left_value + share * (self.survival[rows, right] - left_value)
+        left_value: Floats = self.survival[rows, right - 1]
+        value: Floats = left_value + share * (self.survival[rows, right] - left_value)
+        return value
 
     def failure_probability(self, horizon: float | Floats) -> Floats:
         """`P(T <= horizon)` of each row, `(n,)`."""
-        return 1.0 - self.survival_at(horizon)
+        failed: Floats = 1.0 - self.survival_at(horizon)
+        return failed
 
     def quantile(self, level: float) -> Floats:
         """The time by which a share `level` has failed, `(n,)`; the last edge where the grid does not reach it."""
@@ -76,7 +78,8 @@ class TimeToEvent:
         upper, lower = self.survival[rows, right - 1], self.survival[rows, right]
         drop = np.where(upper > lower, upper - lower, 1.0)
         share = np.clip((upper - target) / drop, 0.0, 1.0)
-        return np.where(found, self.grid[right - 1] + share * self._widths[right - 1], self.grid[-1])
+        times: Floats = np.where(found, self.grid[right - 1] + share * self._widths[right - 1], self.grid[-1])
+        return times
 
     def expected(self, cap: float | None = None) -> Floats:
         """`E[min(T, cap)]`, the restricted mean survival time (Irwin 1949): the area under `S` up to `cap`."""
@@ -84,7 +87,8 @@ class TimeToEvent:
         inside = self.grid < cap
         edges = np.append(self.grid[inside], cap)
         values = np.column_stack([self.survival[:, inside], self.survival_at(cap)])
-        return ((values[:, 1:] + values[:, :-1]) / 2 * np.diff(edges)).sum(axis=1)
+        area: Floats = ((values[:, 1:] + values[:, :-1]) / 2 * np.diff(edges)).sum(axis=1)
+        return area
 
     def crps(self, time: Floats, cap: float | None = None) -> Floats:
         """Continuous ranked probability score against observed times, `(n,)` (Gneiting & Raftery 2007, eq. 20).

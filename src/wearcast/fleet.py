@@ -96,7 +96,7 @@ class Fleet:
             frames.to_polars(frame, name), schema, unit=unit, time=cast(str, cycle or time), name=name
         )
         if isinstance(events, str):
-            happened = frames.end_events(table, events, name)
+            happened = frames.end_events(table, cast(Outcome, events), name)
         else:
             happened = frames.check_events(frames.to_polars(events, name), table, found, name)
         return cls(table, found, happened, name, notes)
@@ -218,7 +218,7 @@ class Fleet:
             for column in table.iter_columns():
                 digest.update(f"\x1e{column.name}\x1f{column.len()}\x1f".encode())
                 if column.dtype.is_numeric() or column.dtype.is_temporal():
-                    digest.update(np.ascontiguousarray(column.to_numpy()).view(np.uint8))
+                    digest.update(np.ascontiguousarray(column.to_numpy()).view(np.uint8).data)
                 else:
                     digest.update("\x1f".join(column.cast(pl.String).fill_null("\x00").to_list()).encode())
         return digest.hexdigest()

@@ -34,20 +34,21 @@ def calibrate_spread(
     # A censored window is known to lie above its place: a bound on the score once that is above the median.
     score = np.where(seen, np.abs(2 * place - 1), np.maximum(2 * place - 1, 0.0))
     _, index, count = np.unique(unit, return_inverse=True, return_counts=True)
-    at_most = _kaplan_meier_cdf(score, seen, 1.0 / count[index], LEVELS)
-    raw = np.concatenate([0.5 - LEVELS[::-1] / 2, 0.5 + LEVELS[1:] / 2])
-    calibrated = np.concatenate([0.5 - at_most[::-1] / 2, 0.5 + at_most[1:] / 2])
+    # Knots at even calibrated levels, so that they crowd where the scores do: in the tails of a timid model.
+    knots = _kaplan_meier_quantiles(score, seen, 1.0 / count[index], LEVELS)
+    raw = np.concatenate([0.5 - knots[::-1] / 2, 0.5 + knots[1:] / 2])
+    calibrated = np.concatenate([0.5 - LEVELS[::-1] / 2, 0.5 + LEVELS[1:] / 2])
     return Recalibration(tuple(raw.tolist()), tuple(calibrated.tolist()))
 
 
-def _kaplan_meier_cdf(
+def _kaplan_meier_quantiles(
     score: NDArray[np.float64], seen: NDArray[np.bool_], weight: NDArray[np.float64], levels: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     order = np.argsort(score, kind="stable")
     score, seen, weight = score[order], seen[order], weight[order]
     at_risk = weight[::-1].cumsum()[::-1]
-    survived = np.cumprod(1 - np.where(seen, weight / at_risk, 0.0))
-    below = np.searchsorted(score, levels, side="right")
-    cdf = 1 - np.append(1.0, survived)[below]
-    cdf[0], cdf[-1] = 0.0, 1.0
-    return np.asarray(np.maximum.accumulate(cdf))
+    cdf = 1 - np.cumprod(1 - np.where(seen, weight / at_risk, 0.0))
+    at = np.searchsorted(cdf, levels - 1e-12, side="left")
+    quantiles = np.append(score, 1.0)[at]
+    quantiles[0], quantiles[-1] = 0.0, 1.0
+    return np.asarray(np.maximum.accumulate(quantiles))

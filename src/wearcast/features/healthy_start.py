@@ -23,6 +23,8 @@ def healthy_start(values: NDArray[np.float32], offsets: NDArray[np.int64], steps
     young = np.arange(steps)
     rows = np.minimum(offsets[:-1, None] + young, offsets[1:, None] - 1)
     means = np.cumsum(values[rows], axis=1, dtype=np.float64) / (young + 1)
-    position = np.arange(len(values)) - np.repeat(offsets[:-1], sizes)
-    unit = np.repeat(np.arange(len(sizes)), sizes)
-    return means[unit, np.minimum(position, steps - 1)].astype(np.float32)
+    # From the end of its start on, a unit's mean stands still.
+    out = np.repeat(means[:, -1].astype(np.float32), sizes)
+    inside = young < sizes[:, None]
+    out[rows[inside]] = means[inside]
+    return out

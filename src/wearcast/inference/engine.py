@@ -93,9 +93,9 @@ class Engine:
             model=self.model,
         )
 
-    def survival(self, channels: Channels, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def survival(self, channels: Channels, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Uncalibrated survival at the grid's edges for windows that end at `rows`: `(n, n_edges)`."""
-        out = np.empty((len(rows), len(self.grid)), dtype=np.float32)
+        out = np.empty((len(rows), len(self.grid)))
         features = self.preprocessing.features
         if isinstance(features, StatisticsFeatures):
             table = table_of(channels, rows, features)
@@ -124,11 +124,12 @@ class Engine:
 
 def forecast_rows(offsets: NDArray[np.int64], every: int | None) -> NDArray[np.int64]:
     """Rows at which to forecast: the last of each unit, and every `every`-th before it."""
-    last = offsets[1:] - 1
+    last: NDArray[np.int64] = offsets[1:] - 1
     if every is None:
         return last
     if every < 1:
         raise ValueError(f"every must be at least 1, got {every}")
     row = np.arange(offsets[-1])
     to_go = np.repeat(last, np.diff(offsets)) - row
-    return row[to_go % every == 0]
+    chosen: NDArray[np.int64] = row[to_go % every == 0]
+    return chosen

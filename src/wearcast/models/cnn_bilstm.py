@@ -30,7 +30,7 @@ class CnnBiLstmBackbone(BackboneModule):
             nn.Conv1d(a, b, spec.kernel_size, stride=stride)
             for a, b, stride in zip(widths, widths[1:], spec.strides, strict=False)
         )
-        self.norms = nn.ModuleList(nn.LayerNorm(spec.channels) for _ in spec.strides)
+        # No normalisation between the layers: how large a deviation is, is what tells wear.
         self.dropout = nn.Dropout(spec.dropout)
         self.lstm = nn.LSTM(
             spec.channels,
@@ -51,13 +51,13 @@ class CnnBiLstmBackbone(BackboneModule):
         self, past: Tensor, mask: Tensor, static: Tensor | None = None, known_future: Tensor | None = None
     ) -> Tensor:
         """State of each window, `(batch, 2 * hidden)`; see `BackboneModule.forward`."""
-        x = past
-        for convolution, norm, stride in zip(self.convolutions, self.norms, self.strides, strict=True):
+        x = past * mask.unsqueeze(2).to(past.dtype)
+        for convolution, stride in zip(self.convolutions, self.strides, strict=True):
             # Windows end at the step of interest, so outputs are centred on the last step and every `stride`-th before.
             first = (x.shape[1] - 1) % stride
             padded = functional.pad(x.transpose(1, 2), (self.reach - first, self.reach))
             mask = mask[:, first::stride]
-            x = functional.silu(norm(convolution(padded).transpose(1, 2)))
+            x = functional.silu(convolution(padded).transpose(1, 2))
             x = self.dropout(x) * mask.unsqueeze(2).to(x.dtype)
         states, _ = self.lstm(x)
         states = self.dropout(states)

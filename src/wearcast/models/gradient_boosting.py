@@ -53,7 +53,8 @@ class CrossFit:
 
     def figure(self, table: NDArray[np.float32]) -> Floats:
         """Mean of the folds' models, `(n,)`."""
-        return np.mean([booster.predict(table) for booster in self.boosters], axis=0)
+        figures: Floats = np.mean([booster.predict(table) for booster in self.boosters], axis=0)
+        return figures
 
 
 def interpolate(figure: Floats, knots: Floats, curves: Floats) -> Floats:

@@ -33,11 +33,11 @@ class BackboneModule(nn.Module):
 class ForecastNetwork(nn.Module):
     """Windows to the survival curve at the grid's edges."""
 
-    def __init__(self, spec: Network, inputs: Inputs, n_bins: int) -> None:
+    def __init__(self, spec: Network, inputs: Inputs, n_near: int, n_tail: int) -> None:
         super().__init__()
         self.inputs = inputs
         self.backbone = spec.build(inputs)
-        self.head = TimeToEventHead(self.backbone.d_state, n_bins, dropout=spec.dropout)
+        self.head = TimeToEventHead(self.backbone.d_state, n_near, n_tail, dropout=spec.dropout)
 
     def logits(
         self, past: Tensor, mask: Tensor, static: Tensor | None = None, known_future: Tensor | None = None

@@ -16,23 +16,31 @@ __all__ = ["TimeToEventHead", "TimeToEventLoss", "log_survival", "restricted_mea
 
 
 class TimeToEventHead(nn.Module):
-    """State `(batch, d_state)` to hazard logits `(batch, n_bins)`."""
+    """State `(batch, d_state)` to hazard logits `(batch, n_near + n_tail)`.
 
-    def __init__(self, d_state: int, n_bins: int, *, dropout: float = 0.0) -> None:
+    The tail bins, beyond the cap, are read off the state but do not shape it: a unit that far from its end shows no
+    wear, and a network that is asked how long it has left learns to recognise the training units one by one.
+    """
+
+    def __init__(self, d_state: int, n_near: int, n_tail: int, *, dropout: float = 0.0) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(d_state, n_bins)
-        nn.init.normal_(self.linear.weight, std=0.01)
+        self.near = nn.Linear(d_state, n_near)
+        self.tail = nn.Linear(d_state, n_tail)
+        for linear in (self.near, self.tail):
+            nn.init.normal_(linear.weight, std=0.01)
 
     def start_from(self, base_hazard: Tensor) -> None:
         """Begin with the fleet's own hazard `(n_bins,)` for every unit."""
         with torch.no_grad():
-            self.linear.bias.copy_(torch.logit(base_hazard.clamp(1e-4, 0.9)))
+            bias = torch.logit(base_hazard.clamp(1e-4, 0.9))
+            self.near.bias.copy_(bias[: self.near.out_features])
+            self.tail.bias.copy_(bias[self.near.out_features :])
 
     def forward(self, state: Tensor) -> Tensor:
         """Hazard logits of each bin."""
-        logits: Tensor = self.linear(self.dropout(state))
-        return logits
+        state = self.dropout(state)
+        return torch.cat([self.near(state), self.tail(state.detach())], dim=1)
 
 
 def log_survival(logits: Tensor) -> Tensor:
@@ -57,12 +65,12 @@ class TimeToEventLoss(nn.Module):
 
     grid: Tensor
 
-    def __init__(self, grid: Tensor, *, max_rul: float, point_weight: float) -> None:
+    def __init__(self, grid: Tensor, *, max_rul: float, likelihood_weight: float) -> None:
         super().__init__()
         self.register_buffer("grid", grid)
         self.max_rul = max_rul
         self.cap_bins = int((grid <= max_rul * (1 + 1e-9)).sum()) - 1
-        self.point_weight = point_weight
+        self.likelihood_weight = likelihood_weight
 
     def forward(self, logits: Tensor, duration: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         """Mean loss, and the restricted mean of each row.
@@ -79,7 +87,7 @@ class TimeToEventLoss(nn.Module):
         target = self._point_target(survival.detach(), mean.detach(), duration, known)
         # A tenth of the cap is about the error of a good model: both terms are then of order one.
         point = ((mean - target) / (0.1 * self.max_rul)).square()
-        return (self.point_weight * point - likelihood).mean(), mean
+        return (point - self.likelihood_weight * likelihood).mean(), mean
 
     def _bin(self, duration: Tensor) -> tuple[Tensor, Tensor]:
         n_bins = len(self.grid) - 1

@@ -27,8 +27,8 @@ def tree_graph(fitted: CrossFit, n_columns: int) -> onnx.ModelProto:
     Raises:
         ExportError: the trees hold a decision other than `<=` on a number.
     """
-    onnx = require("onnx", extra="train")
-    helper, kinds = onnx.helper, onnx.TensorProto
+    package = require("onnx", extra="train")
+    helper, kinds = package.helper, package.TensorProto
     knots = fitted.knots.astype(np.float32)
     curves = fitted.curves.astype(np.float32)
     constants = {
@@ -60,15 +60,15 @@ def tree_graph(fitted: CrossFit, n_columns: int) -> onnx.ModelProto:
         "wearcast_trees",
         [helper.make_tensor_value_info("table", kinds.FLOAT, ["batch", n_columns])],
         [helper.make_tensor_value_info("survival", kinds.FLOAT, ["batch", curves.shape[1]])],
-        [onnx.numpy_helper.from_array(np.asarray(v, dtype=np.float32), name) for name, v in constants.items()],
+        [package.numpy_helper.from_array(np.asarray(v, dtype=np.float32), name) for name, v in constants.items()],
     )
-    model = helper.make_model(
+    model: onnx.ModelProto = helper.make_model(
         graph,
         opset_imports=[helper.make_opsetid("", 20), helper.make_opsetid("ai.onnx.ml", 3)],
         ir_version=10,
         producer_name="wearcast",
     )
-    onnx.checker.check_model(model)
+    package.checker.check_model(model)
     return model
 
 

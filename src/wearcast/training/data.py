@@ -87,4 +87,4 @@ class EpochBatches(Sampler[NDArray[np.intp]]):
 
 def loader(windows: LabelledWindows, batches: EpochBatches) -> DataLoader[LabelledBatch]:
     """A loader that gathers whole batches by index; there is nothing for worker processes to do."""
-    return DataLoader(windows, sampler=batches, batch_size=None)  # type: ignore[arg-type]
+    return DataLoader(windows, sampler=batches, batch_size=None)

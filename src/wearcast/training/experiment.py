@@ -23,7 +23,7 @@ class Optimiser(Strict):
     learning_rate: float = Field(3e-3, gt=0, description="Peak of the schedule.")
     weight_decay: float = Field(0.05, ge=0)
     warm_up_share: float = Field(0.2, gt=0, lt=1, description="Share of the steps on which the rate rises.")
-    point_weight: float = Field(1.0, ge=0, description="Weight of the squared error beside the log-likelihood.")
+    likelihood_weight: float = Field(0.3, gt=0, description="Weight of the log-likelihood beside the squared error.")
 
 
 class TrainerSpec(Strict):

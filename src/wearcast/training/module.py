@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from wearcast.errors import TrainingError
@@ -44,14 +45,14 @@ class ForecastModule(lightning.LightningModule):
         if self.spec.input_noise > 0:
             past = past + self.spec.input_noise * torch.randn_like(past) * batch.mask.unsqueeze(2)
         logits = self.step_logits(past, batch.mask, batch.static, batch.known_future)
-        loss, _ = self.loss(logits.float(), batch.duration, batch.known)
+        loss: Tensor = self.loss(logits.float(), batch.duration, batch.known)[0]
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"the loss is {float(loss)} at epoch {self.current_epoch}, step {self.global_step}",
                 hint="lower optimiser.learning_rate, or look for wild values with `wearcast datasets check`",
             )
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.duration))
-        return loss  # type: ignore[no-any-return]
+        return loss
 
     def validation_step(self, batch: LabelledBatch, batch_idx: int) -> None:
         """Collect the error on held-out units, pooled over all of their windows."""
@@ -66,7 +67,7 @@ class ForecastModule(lightning.LightningModule):
         pooled = torch.stack([torch.cat(self._squared).mean(), torch.cat(self._losses).mean()])
         self._squared.clear()
         self._losses.clear()
-        pooled = self.trainer.strategy.reduce(pooled, reduce_op="mean")  # type: ignore[assignment]
+        pooled = torch.as_tensor(self.trainer.strategy.reduce(pooled, reduce_op="mean"))
         self.log("val_rmse", pooled[0].sqrt(), prog_bar=True)
         self.log("val_loss", pooled[1])
 
@@ -83,7 +84,7 @@ class ForecastModule(lightning.LightningModule):
         """Take the history up again."""
         self.history = list(checkpoint["history"])
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW; vectors (biases, norms) are not decayed."""
         decayed = [p for p in self.network.parameters() if p.ndim > 1]
         free = [p for p in self.network.parameters() if p.ndim <= 1]

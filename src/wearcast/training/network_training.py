@@ -87,12 +87,12 @@ def train_network(
     spec = experiment.trainer
     seen = _labelled(train, preprocessing, experiment)
     held_out = _labelled(validation, preprocessing, experiment, most=VALIDATION_WINDOWS)
-    network = build_network(experiment, preprocessing, grid)
+    network = build_network(experiment, preprocessing)
     network.head.start_from(torch.from_numpy(base_hazard(seen.duration, seen.known, grid)))
     loss = TimeToEventLoss(
         torch.from_numpy(grid).float(),
         max_rul=experiment.target.max_rul,
-        point_weight=experiment.optimiser.point_weight,
+        likelihood_weight=experiment.optimiser.likelihood_weight,
     )
     module = ForecastModule(network, loss, experiment.optimiser, spec, seed=experiment.seed)
     best = ModelCheckpoint(
@@ -151,7 +151,7 @@ def train_network(
     return TrainedNetwork(network, module.history, int(state["epoch"]), held_out)
 
 
-def build_network(experiment: Experiment, preprocessing: Preprocessing, grid: np.ndarray) -> ForecastNetwork:
+def build_network(experiment: Experiment, preprocessing: Preprocessing) -> ForecastNetwork:
     """The untrained network that fits the channels."""
     assert isinstance(experiment.backbone, Network)  # noqa: S101 — the experiment's own validator holds this
     inputs = Inputs(
@@ -161,7 +161,7 @@ def build_network(experiment: Experiment, preprocessing: Preprocessing, grid: np
         context_length=experiment.window.context_length,
         prediction_length=experiment.window.prediction_length,
     )
-    return ForecastNetwork(experiment.backbone, inputs, len(grid) - 1)
+    return ForecastNetwork(experiment.backbone, inputs, experiment.target.bins, experiment.target.tail_bins)
 
 
 def base_hazard(duration: np.ndarray, known: np.ndarray, grid: np.ndarray) -> np.ndarray:

@@ -273,7 +273,8 @@ def _manifest(
 
 def _held_out_metrics(experiment: Experiment, trained: Trained) -> dict[str, float]:
     """Error and coverage on rows that the model had not seen, pooled."""
-    duration, known = (x[trained.rows] for x in trained.fleet.rul())
+    duration, known = trained.fleet.rul()
+    duration, known = duration[trained.rows], known[trained.rows]
     if not known.any():
         return {}
     distribution = trained.calibration.apply(trained.raw)[known]

@@ -1,69 +1,101 @@
 """Operating conditions, found from the settings without a number of clusters and without chance.
 
-Each setting is divided where its histogram has a gap; the combinations of these parts that occur are the conditions.
+Each setting is divided where its histogram has a gap, if that division explains something of some sensor (the rounded
+noise of a setting has gaps too, and means nothing); the combinations of these parts that occur are the conditions.
 Settings that vary without gaps (a load that takes any value) make one condition, and stay inputs of the model.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from wearcast.config import Strict
+from wearcast.fleet import Fleet
 
 __all__ = ["OperatingConditions"]
 
 BINS = 200
 GAP = 0.03  # of the setting's range: what is empty for longer divides it
 MARGIN = 0.1  # of the setting's range: how far outside its parts a value is still known
-MOST = 64
+MOST = 64  # conditions
+EXPLAINED = 0.05  # of a sensor's variance: what a division must explain of at least one
+SAMPLE = 100_000  # rows that are looked at for this
+BLOCK = 500_000  # rows that are assigned at a time
+
+Parts = tuple[tuple[float, float], ...]
 
 
 class OperatingConditions(Strict):
     """Known conditions: the parts of each setting, and which part each condition takes of each setting."""
 
-    parts: tuple[tuple[tuple[float, float], ...], ...] = Field(description="Low and high end of each setting's parts.")
+    settings: tuple[str, ...]
+    parts: tuple[Parts, ...] = Field(description="Low and high end of each setting's parts.")
     combinations: tuple[tuple[int, ...], ...] = Field(description="Part of each setting, per condition.")
 
     @classmethod
-    def fit(cls, settings: NDArray[np.float32]) -> OperatingConditions:
-        """Find the conditions in `(n_rows, n_settings)`; NaN rows are left out."""
-        settings = settings[np.isfinite(settings).all(axis=1)]
-        if len(settings) == 0 or settings.shape[1] == 0:
-            n = settings.shape[1]
-            return cls(parts=(((-np.finfo(np.float64).max, np.finfo(np.float64).max),),) * n, combinations=((0,) * n,))
-        parts = tuple(_divide(column) for column in settings.T)
-        codes = np.stack([_part_of(column, p)[0] for column, p in zip(settings.T, parts, strict=True)], axis=1)
-        found = np.unique(codes, axis=0)
-        if len(found) > MOST:
-            whole = tuple(((p[0][0], p[-1][1]),) for p in parts)
-            return cls(parts=whole, combinations=((0,) * len(parts),))
-        return cls(parts=parts, combinations=tuple(tuple(int(c) for c in row) for row in found))
+    def fit(cls, fleet: Fleet) -> OperatingConditions:
+        """Find the conditions of a training fleet; readings without a setting are left out."""
+        sample = fleet.frame.gather_every(max(1, fleet.n_rows // SAMPLE))
+        sensors = [sample[name].to_numpy() for name in fleet.schema.sensors]
+        parts = []
+        for name in fleet.schema.settings:
+            found = _divide(fleet.frame[name].to_numpy())
+            code, _ = _part_of(sample[name].to_numpy(), found)
+            telling = len(found) > 1 and _explained(code, sensors) >= EXPLAINED
+            parts.append(found if telling else ((found[0][0], found[-1][1]),))
+        together = cls(settings=fleet.schema.settings, parts=tuple(parts), combinations=())._combinations(fleet)
+        if len(together) > MOST:
+            parts = [((p[0][0], p[-1][1]),) for p in parts]
+            together = ((0,) * len(parts),)
+        return cls(settings=fleet.schema.settings, parts=tuple(parts), combinations=together)
 
     def __len__(self) -> int:
         return len(self.combinations)
 
-    def assign(self, settings: NDArray[np.float32]) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
+    def assign(self, fleet: Fleet) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
         """Condition of each row and whether it was seen in training, both `(n_rows,)`.
 
         An unseen row gets the known condition that shares most settings with it.
         """
-        n = len(settings)
-        if not self.parts:
-            return np.zeros(n, dtype=np.int16), np.ones(n, dtype=np.bool_)
-        seen = np.ones(n, dtype=np.bool_)
-        agree = np.zeros((n, len(self)), dtype=np.int16)
+        condition = np.zeros(fleet.n_rows, dtype=np.int16)
+        seen = np.ones(fleet.n_rows, dtype=np.bool_)
         known = np.array(self.combinations)
-        for i, parts in enumerate(self.parts):
-            code, inside = _part_of(settings[:, i], parts)
-            seen &= inside
-            agree += code[:, None] == known[None, :, i]
-        condition = agree.argmax(axis=1).astype(np.int16)
-        return condition, seen & (agree.max(axis=1) == len(self.parts))
+        for at in range(0, fleet.n_rows if self.settings else 0, BLOCK):
+            block = slice(at, at + BLOCK)
+            codes, inside = self._codes(fleet, at)
+            agree = (codes[:, None, :] == known[None]).sum(axis=2, dtype=np.int16)
+            condition[block] = agree.argmax(axis=1)
+            seen[block] = inside & (agree.max(axis=1) == len(self.settings))
+        return condition, seen
+
+    def _combinations(self, fleet: Fleet) -> tuple[tuple[int, ...], ...]:
+        sizes = [len(p) for p in self.parts]
+        if not sizes:
+            return ((),)
+        found = np.zeros(int(np.prod(sizes)), dtype=np.bool_)
+        for at in range(0, fleet.n_rows, BLOCK):
+            codes, inside = self._codes(fleet, at)
+            found[np.ravel_multi_index(tuple(codes[inside].T), sizes)] = True
+        combinations = np.stack(np.unravel_index(np.flatnonzero(found), sizes), axis=1)
+        return tuple(tuple(row) for row in combinations.tolist()) or ((0,) * len(sizes),)
+
+    def _codes(self, fleet: Fleet, at: int) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
+        """Part of each setting, `(block, n_settings)`, and whether all lie in or near their parts, `(block,)`."""
+        block = fleet.frame.select(self.settings)[at : at + BLOCK]
+        found = [_part_of(block[name].to_numpy(), p) for name, p in zip(self.settings, self.parts, strict=True)]
+        codes = np.stack([code for code, _ in found], axis=1).astype(np.int8)
+        return codes, np.logical_and.reduce([inside for _, inside in found])
 
 
-def _divide(column: NDArray[np.float32]) -> tuple[tuple[float, float], ...]:
+def _divide(column: NDArray[np.float32]) -> Parts:
+    column = column[np.isfinite(column)] if not np.isfinite(column).all() else column
+    if len(column) == 0:
+        limit = float(np.finfo(np.float32).max)
+        return ((-limit, limit),)
     low, high = float(column.min()), float(column.max())
     # A range of rounding errors is one value, not a scale of its own.
     if high - low <= 1e-6 * max(abs(low), abs(high), 1e-6):
@@ -76,9 +108,7 @@ def _divide(column: NDArray[np.float32]) -> tuple[tuple[float, float], ...]:
     return tuple((float(edges[s]), float(edges[e])) for s, e in zip(starts, ends, strict=True))
 
 
-def _part_of(
-    column: NDArray[np.float32], parts: tuple[tuple[float, float], ...]
-) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+def _part_of(column: NDArray[np.float32], parts: Parts) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
     """Nearest part of each value, and whether the value lies in it or near it."""
     low, high = np.array(parts, dtype=np.float64).T
     values = column.astype(np.float64)
@@ -90,3 +120,17 @@ def _part_of(
         reach = min(MARGIN * (high[-1] - low[0]), float((low[1:] - high[:-1]).min()) / 2)
     distance = np.maximum(low[nearest] - values, values - high[nearest])
     return nearest, distance <= reach
+
+
+def _explained(code: NDArray[np.intp], sensors: Sequence[NDArray[np.float32]]) -> float:
+    """Largest share of any sensor's variance that lies between the parts (the correlation ratio, Fisher 1925)."""
+    best = 0.0
+    for sensor in sensors:
+        known = np.isfinite(sensor)
+        x, group = sensor[known].astype(np.float64), code[known]
+        if len(x) < 2 or (total := float(x.var())) <= 1e-12 * max(float(np.abs(x).max()), 1e-6) ** 2:
+            continue
+        count = np.maximum(np.bincount(group), 1)
+        mean = np.bincount(group, weights=x) / count
+        best = max(best, float((count * (mean - x.mean()) ** 2).sum() / len(x) / total))
+    return best

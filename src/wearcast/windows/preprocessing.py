@@ -83,7 +83,6 @@ class Preprocessing(Strict):
     """Fitted scaling and channel layout; plain numbers, stored in `bundle.json`."""
 
     features: Features
-    settings: tuple[str, ...]
     conditions: OperatingConditions
     sensors: tuple[Scale, ...] = Field(description="Sensors that vary, scaled per operating condition.")
     constant: tuple[str, ...] = Field(description="Sensors left out because they never vary within a condition.")
@@ -104,8 +103,8 @@ class Preprocessing(Strict):
             FleetError: no sensor varies.
         """
         schema = fleet.schema
-        conditions = OperatingConditions.fit(fleet.values(schema.settings))
-        condition, _ = conditions.assign(fleet.values(schema.settings))
+        conditions = OperatingConditions.fit(fleet)
+        condition, _ = conditions.assign(fleet)
         scales, constant = [], []
         for sensor in schema.sensors:
             scale = _fit_scale(sensor, fleet.frame[sensor].to_numpy(), condition, len(conditions))
@@ -122,7 +121,6 @@ class Preprocessing(Strict):
         last = fleet.age[fleet.offsets[1:] - 1]
         return cls(
             features=features,
-            settings=schema.settings,
             conditions=conditions,
             sensors=tuple(scales),
             constant=tuple(constant),
@@ -140,7 +138,12 @@ class Preprocessing(Strict):
     def columns(self) -> tuple[str, ...]:
         """Every column that a fleet must have."""
         statics = (*(s.column for s in self.static_numbers), *(c.column for c in self.static_categories))
-        names = (*self.settings, *(s.column for s in self.sensors), *(s.column for s in self.inputs), *statics)
+        names = (
+            *self.conditions.settings,
+            *(s.column for s in self.sensors),
+            *(s.column for s in self.inputs),
+            *statics,
+        )
         return tuple(dict.fromkeys(names))
 
     @property
@@ -169,10 +172,11 @@ class Preprocessing(Strict):
             FleetError: a column that the model needs is missing, or the unit of time differs.
         """
         self._check(fleet)
-        settings = fleet.values(self.settings)
-        condition, seen = self.conditions.assign(settings)
+        condition, seen = self.conditions.assign(fleet)
         values = np.zeros((fleet.n_rows, len(self.names)), dtype=np.float32)
-        missing = np.isnan(settings).any(axis=1)
+        missing = np.zeros(fleet.n_rows, dtype=np.bool_)
+        for name in self.conditions.settings:
+            missing |= np.isnan(fleet.frame[name].to_numpy())
         clipped = np.zeros(fleet.n_rows, dtype=np.bool_)
         start = np.repeat(fleet.offsets[:-1], np.diff(fleet.offsets))
         for i, scale in enumerate(self.sensors):
@@ -234,8 +238,10 @@ class Preprocessing(Strict):
 def _standardise(raw: NDArray[np.float32], scale: Scale, condition: NDArray[np.int16]) -> NDArray[np.float32]:
     mean, sd = np.array(scale.mean), np.array(scale.sd)
     if len(mean) == 1:
-        return ((raw - mean[0]) / sd[0]).astype(np.float32)
-    return ((raw - mean[condition]) / sd[condition]).astype(np.float32)
+        level = (raw - mean[0]) / sd[0]
+    else:
+        level = (raw - mean[condition]) / sd[condition]
+    return np.asarray(level, dtype=np.float32)
 
 
 def _fit_scale(column: str, raw: NDArray[np.float32], condition: NDArray[np.int16], n: int) -> Scale | None:

@@ -71,6 +71,6 @@ class Windows:
             return None
         at = rows[:, None] + np.arange(1, self.spec.prediction_length + 1)
         last = self.channels.stop[rows][:, None] - 1
-        future = self.channels.values[:, columns].take(np.minimum(at, last), axis=0)
+        future: NDArray[np.float32] = self.channels.values[:, columns].take(np.minimum(at, last), axis=0)
         future[at > last] = 0.0
         return future

@@ -1,0 +1,82 @@
+"""Features against plain loops, and never a look ahead or into another unit."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from wearcast.features import StatisticsFeatures, healthy_start, hold_last, statistic_names, window_statistics
+
+SIZES = st.lists(st.integers(1, 12), min_size=1, max_size=4)
+
+
+def offsets_of(sizes: list[int]) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+
+def start_of(offsets: np.ndarray) -> np.ndarray:
+    return np.repeat(offsets[:-1], np.diff(offsets))
+
+
+@given(st.data(), SIZES, st.integers(1, 6))
+@settings(max_examples=30, deadline=None)
+def test_healthy_start_is_the_mean_of_the_first_readings_so_far(data, sizes, steps):
+    offsets = offsets_of(sizes)
+    x = data.draw(arrays(np.float32, int(offsets[-1]), elements=st.floats(-5, 5, width=32)))
+    expected = [
+        x[first : min(row + 1, first + steps)].astype(np.float64).mean()
+        for first, stop in itertools.pairwise(offsets)
+        for row in range(first, stop)
+    ]
+    np.testing.assert_allclose(healthy_start(x, offsets, steps), expected, atol=1e-5)
+
+
+@given(st.data(), SIZES)
+@settings(max_examples=30, deadline=None)
+def test_hold_last_never_borrows_from_another_unit(data, sizes):
+    offsets = offsets_of(sizes)
+    x = data.draw(arrays(np.float32, int(offsets[-1]), elements=st.sampled_from([np.nan, 1.0, 2.0, 3.0])))
+    expected = []
+    for first, stop in itertools.pairwise(offsets):
+        last = 0.0
+        for value in x[first:stop]:
+            last = last if np.isnan(value) else float(value)
+            expected.append(last)
+    np.testing.assert_array_equal(hold_last(x, start_of(offsets)), np.array(expected, dtype=np.float32))
+
+
+@given(st.data(), SIZES, st.lists(st.integers(2, 9), min_size=1, max_size=3, unique=True).map(sorted))
+@settings(max_examples=30, deadline=None)
+def test_window_statistics_equal_a_plain_loop(data, sizes, scales):
+    offsets = offsets_of(sizes)
+    start = start_of(offsets)
+    x = data.draw(arrays(np.float32, (int(offsets[-1]), 2), elements=st.floats(-5, 5, width=32)))
+    rows = np.arange(len(x))
+    expected = np.empty((len(x), 2 * (3 * len(scales) + 1)))
+    for row in rows:
+        parts = []
+        for w in scales:
+            window = x[max(start[row], row + 1 - w) : row + 1].astype(np.float64)
+            slope = np.polyfit(np.arange(len(window)), window, 1)[0] if len(window) > 1 else np.zeros(2)
+            parts += [window.mean(axis=0), window.std(axis=0), slope]
+        expected[row] = np.concatenate([*parts, x[row]])
+    np.testing.assert_allclose(window_statistics(x, start, rows, scales), expected, atol=2e-4)
+
+
+def test_statistic_names_are_as_many_as_the_columns():
+    x = np.zeros((5, 3), dtype=np.float32)
+    names = statistic_names(["a", "b", "c"], (2, 4))
+    assert len(names) == window_statistics(x, np.zeros(5, dtype=np.int64), np.arange(5), (2, 4)).shape[1]
+    assert names[0] == "a_mean_2"
+    assert names[-1] == "c_last"
+
+
+@pytest.mark.parametrize("scales", [(), (5, 5), (9, 4)])
+def test_scales_must_ascend(scales):
+    with pytest.raises(ValueError, match="ascending"):
+        StatisticsFeatures(scales=scales)
