@@ -11,6 +11,8 @@ Nothing in it is pickled: loading a bundle reads JSON, arrays and a graph, and r
 
 from __future__ import annotations
 
+import ctypes
+import glob
 import hashlib
 import json
 import os
@@ -35,10 +37,16 @@ from wearcast.inference import Engine, OnnxSession
 from wearcast.target import Target
 from wearcast.windows import Preprocessing, WindowSpec
 
-__all__ = ["Bundle", "Manifest", "load_bundle", "write_bundle"]
+__all__ = ["Bundle", "Manifest", "check_place", "load_bundle", "write_bundle"]
 
 SCHEMA_VERSION = 1
-MANIFEST, SUMS, GRAPH = "bundle.json", "SHA256SUMS", "model.onnx"
+MANIFEST, SUMS, GRAPH, WEIGHTS, HISTORY = (
+    "bundle.json",
+    "SHA256SUMS",
+    "model.onnx",
+    "weights.safetensors",
+    "history.json",
+)
 
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 """From each older schema version to the next one."""
@@ -132,8 +140,8 @@ class Bundle:
     @cached_property
     def history(self) -> list[dict[str, float]]:
         """Metrics of each epoch; empty for models without epochs."""
-        path = self.path / "history.json"
-        return json.loads(path.read_text()) if path.exists() else []
+        path = self.path / HISTORY
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 
 
 def load_bundle(path: str | Path, *, threads: int | None = None) -> Bundle:
@@ -163,25 +171,47 @@ def load_bundle(path: str | Path, *, threads: int | None = None) -> Bundle:
     return Bundle(root, manifest, threads)
 
 
+def check_place(path: str | Path) -> None:
+    """Make sure that a bundle may take the place of what is there as a whole: nothing, or another bundle.
+
+    Raises:
+        BundleError: there is a file, a folder with something else in it, or the folder we are in.
+    """
+    root = Path(path)
+    what = None
+    if root.exists() and not root.is_dir():
+        what = "this is a file, a bundle is a folder"
+    elif root.is_dir() and not (root / MANIFEST).exists() and any(root.iterdir()):
+        what = "the folder holds something else than a bundle"
+    elif Path.cwd().is_relative_to(root.resolve()):
+        what = "a bundle cannot take the place of the folder that you are in"
+    if what is not None:
+        raise BundleError(what, where=str(root), hint="give another folder")
+
+
 @contextmanager
 def write_bundle(path: str | Path) -> Iterator[Path]:
     """Give a scratch directory to write a bundle into; on success it takes the place of `path` as a whole.
 
-    A kill or a full disk at any moment leaves the old bundle as it was.
+    A kill or a full disk at any moment leaves the old bundle as it was. What a killed writer left behind is removed by
+    the next one.
 
     Raises:
-        BundleError: the disk is full or the place cannot be written.
+        BundleError: the disk is full, the place cannot be written, or holds something else than a bundle.
     """
-    root = Path(path)
+    check_place(path)
+    root = Path(path).resolve()  # a link stays a link: its target is replaced
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(root)
         scratch = Path(tempfile.mkdtemp(prefix=f".{root.name}.", suffix=".partial", dir=root.parent))
+        lock = _lock(scratch)
     except OSError as error:
-        raise BundleError(f"cannot write here: {error.strerror}", where=str(root)) from error
+        raise BundleError(f"cannot write here: {error.strerror or error}", where=str(path)) from error
     try:
         yield scratch
         files = sorted(p for p in scratch.iterdir() if p.is_file())
-        (scratch / SUMS).write_text("".join(f"{_sha256(file)}  {file.name}\n" for file in files))
+        (scratch / SUMS).write_text("".join(f"{_sha256(file)}  {file.name}\n" for file in files), encoding="utf-8")
         for file in (*files, scratch / SUMS):
             _sync(file)
         _sync(scratch)
@@ -190,18 +220,45 @@ def write_bundle(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise BundleError(
             f"cannot write the bundle: {error.strerror or error}",
-            where=str(root),
+            where=str(path),
             hint="the previous bundle, if there was one, is unchanged",
         ) from error
     finally:
+        if lock is not None:
+            os.close(lock)
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def _lock(folder: Path) -> int | None:
+    """Hold a folder as long as this process lives; None if someone else holds it."""
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def _sweep(root: Path) -> None:
+    """Remove the scratch directories of writers that were killed; a living writer holds a lock on its own."""
+    for left in root.parent.glob(f".{glob.escape(root.name)}.*.partial"):
+        lock = _lock(left)
+        if lock is not None:
+            shutil.rmtree(left, ignore_errors=True)
+            os.close(lock)
+
+
 def _aside(root: Path) -> Path:
-    return root.with_name(f".{root.name}.previous")
+    return root.parent / f".{root.name}.previous"
 
 
 def _swap(scratch: Path, root: Path) -> None:
+    if root.exists() and _exchange(scratch, root):
+        _sync(root.parent)
+        return
     old = _aside(root)
     if root.exists():
         shutil.rmtree(old, ignore_errors=True)
@@ -214,6 +271,13 @@ def _swap(scratch: Path, root: Path) -> None:
         raise
     _sync(root.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two paths change places in one step, and say whether they did; only Linux can, on most file systems."""
+    call = getattr(ctypes.CDLL(None), "renameat2", None)
+    relative_to_cwd, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE: renameat2(2)
+    return call is not None and call(relative_to_cwd, bytes(one), relative_to_cwd, bytes(other), exchange) == 0
 
 
 def _sync(path: Path) -> None:
@@ -231,18 +295,27 @@ def _sha256(path: Path) -> str:
 
 def _verify(root: Path) -> None:
     try:
-        lines = (root / SUMS).read_text(encoding="utf-8").splitlines()
+        lines = (root / SUMS).read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise BundleCorruptError("the checksums cannot be read", where=str(root / SUMS)) from error
-    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines) if name}
-    for name in (MANIFEST, GRAPH):
-        if name not in sums:
+    sums = {}
+    for line in lines:
+        digest, gap, name = line.partition("  ")
+        if not gap or Path(name).name != name:
+            raise BundleCorruptError(f"not a checksum of a file in this folder: {line!r}", where=str(root / SUMS))
+        sums[name] = digest
+    for name in (MANIFEST, GRAPH, WEIGHTS, HISTORY):
+        if name not in sums and (name in (MANIFEST, GRAPH) or (root / name).exists()):
             raise BundleCorruptError(f"{name} has no checksum", where=str(root / SUMS))
     for name, expected in sums.items():
         file = root / name
-        if file.parent != root or not file.is_file():
+        if not file.is_file():
             raise BundleCorruptError(f"{name} is missing", where=str(root), hint="copy or train the bundle again")
-        if _sha256(file) != expected:
+        try:
+            found = _sha256(file)
+        except OSError as error:
+            raise BundleError(f"{name} cannot be read: {error.strerror or error}", where=str(root)) from error
+        if found != expected:
             raise BundleCorruptError(
                 f"{name} has changed since it was written", where=str(root), hint="copy or train the bundle again"
             )

@@ -23,7 +23,7 @@ class TimeToEvent:
 
     Args:
         grid: edges `(n_edges,)`, ascending from 0, in the fleet's time unit.
-        survival: `S(grid)`, `(n, n_edges)`, of any float type, 1 at 0 and never rising. What is left at the last edge is beyond it.
+        survival: `S(grid)`, `(n, n_edges)`, 1 at 0 and never rising. What is left at the last edge is beyond it.
     """
 
     grid: Floats

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 import polars as pl
 
-from wearcast.errors import FleetError, FormatError
+from wearcast.errors import FleetError, FormatError, require
 from wearcast.schema import EVENT_KINDS, FleetSchema, Note, Outcome
 
 if TYPE_CHECKING:
@@ -40,7 +40,10 @@ def to_polars(frame: AnyFrame, name: str = "frame") -> pl.DataFrame:
     doubled = [str(c) for c, n in Counter(map(str, getattr(frame, "column_names", frame.columns))).items() if n > 1]
     if doubled:
         raise FormatError(f"column {doubled[0]!r} is there twice", where=name, hint="rename one of them")
-    return cast(pl.DataFrame, pl.from_pandas(frame) if kind.startswith("pandas") else pl.from_arrow(frame))
+    if kind.startswith("pandas"):
+        require("pyarrow", extra="train")  # Polars reads a pandas table's text through it
+        return pl.from_pandas(frame)
+    return cast(pl.DataFrame, pl.from_arrow(frame))
 
 
 def prepare(

@@ -58,14 +58,13 @@ def demo(
 
 
 def first_to_look_at(evaluation: Evaluation, count: int = 3) -> tuple[list[str], list[list[object]]]:
-    """The units that may fail soonest: lowest lower quantile of RUL, then highest failure probability."""
-    last = evaluation.forecast.select(evaluation.last)
+    """The units that may fail soonest, as the report orders them."""
+    last = evaluation.forecast.select(evaluation.urgent[:count])
     low, high = last.quantile_levels[0], last.quantile_levels[-1]
     horizon = last.horizons[len(last.horizons) // 2]
     lower, upper = last.distribution.quantile(low), last.distribution.quantile(high)
     danger = last.distribution.failure_probability(horizon)
     expected = last.rul
-    order = sorted(range(len(last)), key=lambda i: (lower[i], -danger[i]))[:count]
     unit_of_time = f"{evaluation.fleet.schema.time_unit}s"
     columns = [
         "unit",
@@ -74,7 +73,8 @@ def first_to_look_at(evaluation: Evaluation, count: int = 3) -> tuple[list[str],
         f"fails within {horizon:g} {unit_of_time}",
     ]
     rows: list[list[object]] = [
-        [last.unit[i], f"{expected[i]:.1f}", f"{lower[i]:.0f} to {upper[i]:.0f}", f"{danger[i]:.0%}"] for i in order
+        [last.unit[i], f"{expected[i]:.1f}", f"{lower[i]:.0f} to {upper[i]:.0f}", f"{danger[i]:.0%}"]
+        for i in range(len(last))
     ]
     return columns, rows
 

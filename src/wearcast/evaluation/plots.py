@@ -32,7 +32,6 @@ __all__ = [
     "predicted_against_true",
     "shown_sensors",
     "trajectories",
-    "urgency",
 ]
 
 Floats = NDArray[np.float64]
@@ -51,13 +50,6 @@ def clean(unit: UnitId, length: int = 28) -> str:
     """A unit's name for display: control characters replaced, cut to `length`."""
     text = "".join(c if c.isprintable() else "�" for c in str(unit))
     return text if len(text) <= length else f"{text[: length - 1]}…"
-
-
-def urgency(evaluation: Evaluation) -> NDArray[np.intp]:
-    """Rows of the last forecasts, most urgent first: by the lower quantile of RUL, then by its expected value."""
-    last = evaluation.last
-    forecast = evaluation.forecast.select(last)
-    return np.asarray(last[np.lexsort((forecast.rul, np.round(forecast.interval(COVERAGE)[0], 6)))])
 
 
 @dataclass
@@ -194,7 +186,7 @@ def _chosen(evaluation: Evaluation, count: int) -> list[tuple[int, str]]:
         ranked = sorted(evaluation.prognostics, key=lambda u: -u.rmse_capped)
         picks = _spread(np.arange(len(ranked)), count)
         return [(index[ranked[i].unit], f"{clean(ranked[i].unit)} · RMSE {ranked[i].rmse_capped:.1f}") for i in picks]
-    rows = urgency(evaluation)[:count]
+    rows = evaluation.urgent[:count]
     units = np.asarray(evaluation.fleet.row_unit)[rows]
     return [(int(i), clean(evaluation.fleet.units[i])) for i in units]
 
@@ -318,7 +310,7 @@ def importance_bars(importance: Importance, time_unit: str) -> str:
 
 def fleet_overview(evaluation: Evaluation) -> str:
     """RUL of each unit at its last reading, most urgent first, with 50 % and 90 % intervals."""
-    rows = urgency(evaluation)[:SHOWN_UNITS]
+    rows = evaluation.urgent[:SHOWN_UNITS]
     forecast = evaluation.forecast.select(rows)
     urgent = forecast.distribution.failure_probability(forecast.horizons[0]) >= 0.5
     place = np.arange(len(rows))

@@ -197,6 +197,12 @@ class Evaluation:
         return self.fleet.offsets[1:].astype(np.intp) - 1
 
     @property
+    def urgent(self) -> NDArray[np.intp]:
+        """Row of the last forecast of each unit, most urgent first: by the lower end of the interval, then by RUL."""
+        forecast = self.forecast.select(self.last)
+        return np.asarray(self.last[np.lexsort((forecast.rul, np.round(forecast.interval(COVERAGE)[0], 6)))])
+
+    @property
     def scored(self) -> NDArray[np.intp]:
         """Rows that the point metrics, coverage, width and CRPS are over."""
         rows = self.last if self.protocol == "last" else np.arange(len(self.forecast))
@@ -298,7 +304,7 @@ def evaluate(bundle: Forecaster, fleet: Fleet, *, split: str = "test", seed: int
     return Evaluation(
         bundle=str(bundle.path),
         recipe=manifest.name,
-        dataset=fleet.name,
+        dataset=fleet.name.removesuffix(f" {split}"),
         split=split,
         target=manifest.target.kind,
         seed=manifest.seed if seed is None else seed,

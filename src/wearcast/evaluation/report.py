@@ -52,7 +52,7 @@ _MEANING = {
 
 def look_first(evaluation: Evaluation, count: int = 3) -> tuple[Any, ...]:
     """The units to look at first, most urgent first."""
-    return tuple(evaluation.forecast.unit.gather(plots.urgency(evaluation)[:count]).to_list())
+    return tuple(evaluation.forecast.unit.gather(evaluation.urgent[:count]).to_list())
 
 
 def write_report(
@@ -191,7 +191,7 @@ def _tiles(evaluation: Evaluation) -> list[dict[str, str]]:
 
 def _first_units(evaluation: Evaluation, importance: Importance) -> list[dict[str, Any]]:
     """The rows of the table of units to look at first."""
-    rows = plots.urgency(evaluation)[:FIRST_UNITS]
+    rows = evaluation.urgent[:FIRST_UNITS]
     forecast = evaluation.forecast.select(rows)
     lower, upper = forecast.interval()
     beyond = forecast.distribution.survival[:, -1] > 0.05

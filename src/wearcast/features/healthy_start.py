@@ -12,19 +12,17 @@ __all__ = ["healthy_start"]
 
 
 def healthy_start(values: NDArray[np.float32], offsets: NDArray[np.int64], steps: int) -> NDArray[np.float32]:
-    """Mean of the unit's readings up to now, at most of its first `steps`: `(n_rows,)`, causal at every row.
+    """Mean of each unit's first 1, 2, … `steps` readings: what its healthy start is known to be after that many.
 
     Args:
         values: one scaled column without NaN, `(n_rows,)`.
         offsets: first row of each unit and the number of rows, `(n_units + 1,)`.
         steps: readings that make the healthy start.
+
+    Returns:
+        `(n_units, steps)`; what lies beyond the end of a short unit has no meaning.
     """
-    sizes = np.diff(offsets)
     young = np.arange(steps)
     rows = np.minimum(offsets[:-1, None] + young, offsets[1:, None] - 1)
     means = np.cumsum(values[rows], axis=1, dtype=np.float64) / (young + 1)
-    # From the end of its start on, a unit's mean stands still.
-    out = np.repeat(means[:, -1].astype(np.float32), sizes)
-    inside = young < sizes[:, None]
-    out[rows[inside]] = means[inside]
-    return out
+    return means.astype(np.float32)

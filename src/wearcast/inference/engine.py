@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wearcast.distribution import Recalibration, TimeToEvent
+from wearcast.errors import UsageError
 from wearcast.features import StatisticsFeatures, window_statistics
 from wearcast.fleet import Fleet
 from wearcast.forecast import Forecast
@@ -27,15 +28,14 @@ def table_of(channels: Channels, rows: NDArray[np.int64], features: StatisticsFe
     Returns:
         `(n, n_columns)`, columns as `table_columns` names them.
     """
-    levels = channels.values[:, channels.levels]
+    n = channels.n_sensors
+    levels = channels.values[:, :n]
     statistics = window_statistics(levels, channels.start, rows, features.scales)
-    others = channels.values[rows][:, len(channels.levels) :]
-    recent = statistics[:, : len(channels.levels)]
-    parts = [statistics, others]
-    if features.deviation:
-        # The mean of the shortest window against the healthy start: less noise than the last reading's deviation.
-        deviation = others[:, : len(channels.levels)]
-        parts.append(recent - (levels[rows] - deviation))
+    parts = [statistics, channels.values[rows, n:]]
+    home = channels.home_at(rows)
+    if home is not None:
+        # Of the last reading, and with less noise of the mean of the shortest window.
+        parts += [levels[rows] - home, statistics[:, :n] - home]
     static = channels.static[channels.row_unit[rows]]
     return np.concatenate([*parts, static], axis=1)
 
@@ -45,12 +45,14 @@ def table_columns(preprocessing: Preprocessing, features: StatisticsFeatures) ->
     from wearcast.features import statistic_names
 
     sensors = [scale.column for scale in preprocessing.sensors]
-    recent = [f"{name}_recent_deviation" for name in sensors] if features.deviation else []
+    kinds = ("deviation", "recent_deviation") if features.deviation else ()
+    deviations = [f"{name}_{kind}" for kind in kinds for name in sensors]
     statics = [f"static_{i}" for i in range(preprocessing.n_static)]
     return (
         *statistic_names(sensors, features.scales),
-        *preprocessing.names[len(sensors) :],
-        *recent,
+        *(scale.column for scale in preprocessing.inputs),
+        *(["age"] if features.age else []),
+        *deviations,
         *statics,
     )
 
@@ -77,7 +79,11 @@ class Engine:
 
         Raises:
             FleetError: a column is missing or the unit of time differs.
+            UsageError: `every` is below 1, or there is no such sensor to leave out.
         """
+        known = {*fleet.schema.sensors, *(scale.column for scale in self.preprocessing.sensors)}
+        if unknown := [name for name in without if name not in known]:
+            raise UsageError(f"there is no sensor {unknown[0]!r} to leave out", where=fleet.name)
         channels = self.preprocessing.transform(fleet, without=without)
         rows = forecast_rows(fleet.offsets, every)
         distribution = self.calibration.apply(TimeToEvent(self.grid, self.survival(channels, rows)))
@@ -123,12 +129,16 @@ class Engine:
 
 
 def forecast_rows(offsets: NDArray[np.int64], every: int | None) -> NDArray[np.int64]:
-    """Rows at which to forecast: the last of each unit, and every `every`-th before it."""
+    """Rows at which to forecast: the last of each unit, and every `every`-th before it.
+
+    Raises:
+        UsageError: `every` is below 1.
+    """
     last: NDArray[np.int64] = offsets[1:] - 1
     if every is None:
         return last
     if every < 1:
-        raise ValueError(f"every must be at least 1, got {every}")
+        raise UsageError(f"every must be at least 1, got {every}")
     row = np.arange(offsets[-1])
     to_go = np.repeat(last, np.diff(offsets)) - row
     chosen: NDArray[np.int64] = row[to_go % every == 0]

@@ -34,12 +34,12 @@ class CnnBiLstm(Strict):
     """Hybrid of convolutions, a bidirectional LSTM and attention pooling; see `models.cnn_bilstm`."""
 
     kind: Literal["cnn_bilstm"] = "cnn_bilstm"
-    channels: int = Field(64, ge=1, description="Channels of the convolutions.")
+    channels: int = Field(32, ge=1, description="Channels of the convolutions.")
     kernel_size: Literal[1, 3, 5, 7, 9, 11] = Field(5, description="Steps that a convolution sees.")
     strides: tuple[Annotated[int, Field(ge=1, le=8)], ...] = Field((2, 2), description="Stride of each convolution.")
     hidden: int = Field(48, ge=1, description="Units of the LSTM in each direction.")
     n_layers: int = Field(1, ge=1)
-    dropout: Share = 0.2
+    dropout: Share = 0.3
 
     def build(self, inputs: Inputs) -> BackboneModule:
         """The module."""

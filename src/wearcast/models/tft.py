@@ -248,7 +248,7 @@ class TemporalFusionTransformer(BackboneModule):
         context = None if contexts is None else contexts.selection
         selected, past_weights = self.past_selection(past, context)
         start = None if contexts is None else [(contexts.hidden, contexts.cell)] * len(self.encoder.biases)
-        outputs, ends = self.encoder(selected, mask, start)
+        outputs, ends = self.encoder(selected, None if _unpadded(mask) else mask, start)
         future_weights = None
         if self.future_selection is not None and self.decoder is not None:
             ahead, future_weights = self.future_selection(self._known(past, known_future), context)
@@ -292,3 +292,8 @@ class TemporalFusionTransformer(BackboneModule):
         causal = torch.ones(horizon, horizon, dtype=torch.bool, device=mask.device).tril()
         past = mask.unsqueeze(1).expand(-1, horizon, -1)
         return torch.cat([past, causal.unsqueeze(0).expand(mask.shape[0], -1, -1)], dim=2)
+
+
+def _unpadded(mask: Tensor) -> bool:
+    """Whether nothing is padded; a graph for export or compilation must not depend on it."""
+    return mask.device.type == "cpu" and not torch.compiler.is_compiling() and bool(mask.all())

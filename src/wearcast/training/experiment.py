@@ -23,17 +23,23 @@ class Optimiser(Strict):
     learning_rate: float = Field(3e-3, gt=0, description="Peak of the schedule.")
     weight_decay: float = Field(0.05, ge=0)
     warm_up_share: float = Field(0.2, gt=0, lt=1, description="Share of the steps on which the rate rises.")
-    likelihood_weight: float = Field(0.3, gt=0, description="Weight of the log-likelihood beside the squared error.")
+    likelihood_weight: float = Field(1.0, gt=0, description="Weight of the log-likelihood beside the squared error.")
 
 
 class TrainerSpec(Strict):
     """How long and on what a network is trained. Models without epochs read none of it."""
 
-    max_epochs: int = Field(30, ge=1)
+    max_epochs: int = Field(20, ge=1)
     patience: int = Field(12, ge=1, description="Epochs without a better validation error before stopping.")
     batch_size: int = Field(256, ge=1)
     epoch_share: float = Field(0.33, gt=0, le=1, description="Share of the training windows drawn each epoch.")
-    input_noise: float = Field(0.05, ge=0, description="Standard deviation of the noise added to scaled inputs.")
+    input_noise: float = Field(0.05, ge=0, description="Noise added to each scaled input, in standard deviations.")
+    level_noise: float = Field(
+        0.8, ge=0, description="Offset of each sensor, drawn once a window: the same wear on another unit of the build."
+    )
+    deviation_noise: float = Field(
+        0.3, ge=0, description="Offset of each deviation, drawn once a window: a healthy start is known only so well."
+    )
     gradient_clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
     weight_average: float = Field(
         0.0, ge=0, lt=1, description="Decay per step of an exponential moving average of the weights; 0 for none."

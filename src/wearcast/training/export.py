@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import warnings
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch.export import Dim
 from wearcast.errors import ExportError
 from wearcast.inference import OnnxSession
 from wearcast.models.network import ForecastNetwork
+from wearcast.training.quiet import hushed
 from wearcast.windows import WindowBatch
 
 __all__ = ["export_network"]
@@ -37,9 +37,8 @@ def export_network(network: ForecastNetwork, sample: WindowBatch, path: Path) ->
     arrays = {name: value for name, value in sample._asdict().items() if value is not None}
     tensors = {name: torch.from_numpy(value) for name, value in arrays.items()}
     batch = Dim("batch", min=1, max=2**20)
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), hushed("onnxscript", "torch.onnx"):
         warnings.simplefilter("ignore")
-        logging.getLogger("onnxscript").setLevel(logging.ERROR)
         program = torch.onnx.export(
             network,
             (),

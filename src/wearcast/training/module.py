@@ -22,14 +22,28 @@ class ForecastModule(lightning.LightningModule):
     """Trains a `ForecastNetwork`; `history` holds the metrics of each finished epoch."""
 
     def __init__(
-        self, network: ForecastNetwork, loss: TimeToEventLoss, optimiser: Optimiser, trainer: TrainerSpec, *, seed: int
+        self,
+        network: ForecastNetwork,
+        loss: TimeToEventLoss,
+        optimiser: Optimiser,
+        trainer: TrainerSpec,
+        *,
+        n_sensors: int,
+        n_deviations: int,
+        seed: int,
     ) -> None:
+        """The first `n_sensors` channels are the sensors, the next `n_deviations` their deviations."""
         super().__init__()
         self.network = network
         self.loss = loss
         self.optimiser = optimiser
         self.spec = trainer
         self.seed = seed
+        offset_sd = torch.zeros(network.inputs.n_past)
+        offset_sd[:n_sensors] = trainer.level_noise
+        offset_sd[n_sensors : n_sensors + n_deviations] = trainer.deviation_noise
+        self.register_buffer("offset_sd", offset_sd, persistent=False)
+        self.offset_sd: Tensor
         self.history: list[dict[str, float]] = []
         self.step_logits = torch.compile(network.logits) if trainer.compile else network.logits
         self._squared: list[Tensor] = []
@@ -41,18 +55,24 @@ class ForecastModule(lightning.LightningModule):
 
     def training_step(self, batch: LabelledBatch, batch_idx: int) -> Tensor:
         """Loss of one batch of noisy inputs."""
-        past = batch.past
-        if self.spec.input_noise > 0:
-            past = past + self.spec.input_noise * torch.randn_like(past) * batch.mask.unsqueeze(2)
-        logits = self.step_logits(past, batch.mask, batch.static, batch.known_future)
+        logits = self.step_logits(self._noisy(batch.past, batch.mask), batch.mask, batch.static, batch.known_future)
         loss: Tensor = self.loss(logits.float(), batch.duration, batch.known)[0]
         if not torch.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {float(loss)} at epoch {self.current_epoch}, step {self.global_step}",
-                hint="lower optimiser.learning_rate, or look for wild values with `wearcast datasets check`",
-            )
+            raise self._diverged("the loss", loss)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.duration))
         return loss
+
+    def _noisy(self, past: Tensor, mask: Tensor) -> Tensor:
+        """Noise at every step, and offsets that stay for a window: what identifies a unit must not be learnt."""
+        offset = self.offset_sd * torch.randn(len(past), 1, past.shape[2], device=past.device)
+        noise = self.spec.input_noise * torch.randn_like(past)
+        return past + (noise + offset) * mask.unsqueeze(2)
+
+    def _diverged(self, what: str, value: Tensor) -> TrainingError:
+        return TrainingError(
+            f"{what} is {float(value)} at epoch {self.current_epoch}, step {self.global_step}",
+            hint="lower optimiser.learning_rate, or look for wild values with `wearcast datasets check`",
+        )
 
     def validation_step(self, batch: LabelledBatch, batch_idx: int) -> None:
         """Collect the error on held-out units, pooled over all of their windows."""
@@ -63,11 +83,13 @@ class ForecastModule(lightning.LightningModule):
         self._losses.append(loss.detach().expand(len(mean)))
 
     def on_validation_epoch_end(self) -> None:
-        """Log the pooled validation error and loss."""
+        """Log the pooled validation error and loss; weights that are not finite never reach a checkpoint."""
         pooled = torch.stack([torch.cat(self._squared).mean(), torch.cat(self._losses).mean()])
         self._squared.clear()
         self._losses.clear()
         pooled = torch.as_tensor(self.trainer.strategy.reduce(pooled, reduce_op="mean"))
+        if not torch.isfinite(pooled).all():
+            raise self._diverged("the error on the held-out units", pooled[0])
         self.log("val_rmse", pooled[0].sqrt(), prog_bar=True)
         self.log("val_loss", pooled[1])
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
+import signal
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +16,21 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from wearcast.errors import TrainingError
+from wearcast.errors import ConfigError, TrainingError
 from wearcast.fleet import Fleet
 from wearcast.models.network import ForecastNetwork
 from wearcast.models.spec import Inputs, Network
 from wearcast.models.time_to_event import TimeToEventLoss
 from wearcast.training.data import EpochBatches, LabelledWindows, loader
-from wearcast.training.experiment import Experiment
+from wearcast.training.experiment import Experiment, TrainerSpec
 from wearcast.training.module import ForecastModule
+from wearcast.training.quiet import hushed
 from wearcast.windows import Preprocessing, Windows
 
 __all__ = ["TrainedNetwork", "train_network"]
@@ -47,15 +55,26 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write the checkpoint at once."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
+        content = io.BytesIO()  # so that a full disk is an OSError of ours, not torch's account of a broken archive
+        torch.save(checkpoint, content)
         handle, scratch = tempfile.mkstemp(dir=target.parent, suffix=".partial")
         try:
             with os.fdopen(handle, "wb") as file:
-                torch.save(checkpoint, file)
+                file.write(content.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())
             Path(scratch).replace(target)
         finally:
             Path(scratch).unlink(missing_ok=True)
+
+
+class Patience(EarlyStopping):
+    """Early stopping that stays stopped: a training that is resumed after its patience ran out does not go on."""
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Stop at once if the checkpoint says so."""
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
 
 
 def train_network(
@@ -81,7 +100,9 @@ def train_network(
         progress: show a bar.
 
     Raises:
-        TrainingError: the loss is not finite, or the checkpoint is of another experiment.
+        TrainingError: the loss is not finite.
+        ConfigError: there are no such devices, or the strategy starts its processes in a way that cannot work here.
+        SystemExit: in every process but the first, once its share of the training is done.
     """
     lightning.seed_everything(experiment.seed, workers=True, verbose=False)
     spec = experiment.trainer
@@ -94,34 +115,28 @@ def train_network(
         max_rul=experiment.target.max_rul,
         likelihood_weight=experiment.optimiser.likelihood_weight,
     )
-    module = ForecastModule(network, loss, experiment.optimiser, spec, seed=experiment.seed)
-    best = ModelCheckpoint(
-        dirpath=work, filename="best", monitor="val_rmse", mode="min", save_last=True, enable_version_counter=False
+    n_sensors = len(preprocessing.sensors)
+    module = ForecastModule(
+        network,
+        loss,
+        experiment.optimiser,
+        spec,
+        n_sensors=n_sensors,
+        n_deviations=n_sensors if experiment.features.deviation else 0,
+        seed=experiment.seed,
     )
-    callbacks: list[Callback] = [best, EarlyStopping(monitor="val_rmse", mode="min", patience=spec.patience)]
+    best = ModelCheckpoint(dirpath=work, filename="best", monitor="val_rmse", mode="min", enable_version_counter=False)
+    # Not `save_last`: that keeps the last checkpoint that was a best one, and a resumed training would lose the rest.
+    last = ModelCheckpoint(dirpath=work, filename="last", enable_version_counter=False)
+    patience = Patience(monitor="val_rmse", mode="min", patience=spec.patience, check_finite=False)
+    callbacks: list[Callback] = [best, last, patience]
     if spec.weight_average > 0:
         from lightning.pytorch.callbacks import EMAWeightAveraging
 
         callbacks.append(EMAWeightAveraging(decay=spec.weight_average))
     if progress:
         callbacks.append(RichProgressBar(leave=True))
-    trainer = lightning.Trainer(
-        accelerator=spec.accelerator,
-        devices=spec.devices,
-        strategy=spec.strategy,
-        precision=spec.precision,
-        max_epochs=spec.max_epochs,
-        gradient_clip_val=spec.gradient_clip,
-        deterministic="warn",
-        callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
-        logger=False,
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        default_root_dir=work,
-    )
+    trainer = _trainer(spec, callbacks, work, progress=progress)
     batches = EpochBatches(
         len(seen),
         spec.batch_size,
@@ -131,10 +146,7 @@ def train_network(
         world=trainer.world_size,
     )
     checkpoint = work / "last.ckpt"
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="lightning")
-        warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
-        warnings.filterwarnings("ignore", message=".*(num_workers|lr_scheduler.step|checkpoint directory).*")
+    with _calm(), _plain_interrupts():
         trainer.fit(
             module,
             train_dataloaders=loader(seen, batches),
@@ -142,13 +154,70 @@ def train_network(
             ckpt_path=checkpoint if resume and checkpoint.exists() else None,
             weights_only=True,
         )
+    if not trainer.is_global_zero:
+        raise SystemExit(0)  # the first process exports and writes; two would write one bundle twice
+    if not best.best_model_path or not module.history:
+        raise TrainingError("training ended before its first epoch")
     state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     weights = {k.removeprefix("network."): v for k, v in state["state_dict"].items() if k.startswith("network.")}
-    if not weights or not module.history:
-        raise TrainingError("training ended before its first epoch")
     network.load_state_dict(weights)
     network.cpu().eval()
     return TrainedNetwork(network, module.history, int(state["epoch"]), held_out)
+
+
+def _trainer(spec: TrainerSpec, callbacks: list[Callback], work: Path, *, progress: bool) -> lightning.Trainer:
+    """Lightning's trainer, or what is wrong with the devices that were asked for."""
+    try:
+        with _calm():
+            trainer = lightning.Trainer(
+                accelerator=spec.accelerator,
+                devices=spec.devices,
+                strategy=spec.strategy,
+                precision=spec.precision,
+                max_epochs=spec.max_epochs,
+                gradient_clip_val=spec.gradient_clip,
+                deterministic="warn",
+                callbacks=callbacks,
+                plugins=[AtomicCheckpointIO()],
+                logger=False,
+                enable_progress_bar=progress,
+                enable_model_summary=False,
+                use_distributed_sampler=False,
+                num_sanity_val_steps=0,
+                default_root_dir=work,
+            )
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        asked = f"accelerator {spec.accelerator!r}, devices {spec.devices!r}, strategy {spec.strategy!r}"
+        raise ConfigError(f"no training with {asked}: {' '.join(str(error).split())}") from error
+    if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
+        raise ConfigError(
+            f"trainer.strategy {spec.strategy!r} forks or spawns its processes here, which leaves their results behind",
+            hint="train on one device, or from a script or the command line with the strategy ddp",
+        )
+    return trainer
+
+
+@contextmanager
+def _calm() -> Iterator[None]:
+    """Keep Lightning's greetings, and its warnings about what is meant here, from the user."""
+    with warnings.catch_warnings(), hushed("lightning.pytorch"):
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
+        warnings.filterwarnings("ignore", message=".*(num_workers|lr_scheduler.step|checkpoint directory).*")
+        yield
+
+
+@contextmanager
+def _plain_interrupts() -> Iterator[None]:
+    """Ctrl-C is KeyboardInterrupt and SIGTERM a failure; Lightning exits with 1 on the one and 0 on the other."""
+    try:
+        yield
+    except SIGTERMException as error:
+        raise SystemExit(128 + signal.SIGTERM) from error
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise
 
 
 def build_network(experiment: Experiment, preprocessing: Preprocessing) -> ForecastNetwork:
@@ -176,9 +245,11 @@ def base_hazard(duration: np.ndarray, known: np.ndarray, grid: np.ndarray) -> np
 def _labelled(
     fleet: Fleet, preprocessing: Preprocessing, experiment: Experiment, most: int | None = None
 ) -> LabelledWindows:
+    duration, known = fleet.rul()
     rows = np.arange(fleet.n_rows)
     if most is not None:
-        rows = rows[:: max(1, -(-len(rows) // most))]
+        step = max(1, -(-len(rows) // most))
+        # The failed units apart: without a row of theirs there is no error to choose an epoch by.
+        rows = np.sort(np.concatenate([rows[known][::step], rows[~known][::step]]))
     windows = Windows(preprocessing.transform(fleet), experiment.window, rows)
-    duration, known = fleet.rul()
     return LabelledWindows(windows, duration, known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shutil
 import time
@@ -16,9 +17,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 import wearcast
-from wearcast.bundle import GRAPH, MANIFEST, Bundle, DataRecord, Manifest, Parity, load_bundle, write_bundle
+from wearcast.bundle import (
+    GRAPH,
+    HISTORY,
+    MANIFEST,
+    WEIGHTS,
+    Bundle,
+    DataRecord,
+    Manifest,
+    Parity,
+    check_place,
+    load_bundle,
+    write_bundle,
+)
 from wearcast.distribution import Recalibration, TimeToEvent
-from wearcast.errors import BundleError, ConfigError, require
+from wearcast.errors import BundleError, ConfigError, ExportError, require
 from wearcast.evaluation.calibration import calibrate_spread
 from wearcast.fleet import Fleet
 from wearcast.inference import Engine, OnnxSession
@@ -29,6 +42,8 @@ from wearcast.windows import Preprocessing, UnitSplit, split_units
 __all__ = ["train"]
 
 Floats = NDArray[np.float64]
+
+TREE_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -68,19 +83,21 @@ def train(
     Raises:
         DataError: the fleet cannot be learnt from.
         ConfigError: there is a checkpoint of another experiment.
-        BundleError: there is a bundle already.
+        BundleError: there is a bundle already, or something else that a bundle must not take the place of.
         TrainingError: training failed.
+        SystemExit: in a further process that Lightning started for a further device, once its share is done.
     """
     root = Path(out) if out is not None else Path("runs") / f"{experiment.name}-seed{experiment.seed}"
     if (root / MANIFEST).exists() and not force:
         raise BundleError(
             "there is a bundle already", where=str(root), hint="give --force to replace it, or another --out"
         )
+    check_place(root)
     started = time.perf_counter()
     fleet = experiment.dataset.load("train") if fleet is None else fleet
     split = split_units(fleet, experiment.split, experiment.seed)
-    work = _work_directory(root, experiment, fleet, resume=resume)
     with write_bundle(root) as scratch:
+        work = _work_directory(root, experiment, fleet, resume=resume)
         fit = _train_trees if isinstance(experiment.backbone, LightGbm) else _train_network
         fitted_on = fleet if isinstance(experiment.backbone, LightGbm) else split.train
         preprocessing = Preprocessing.fit(fitted_on, experiment.features)
@@ -88,29 +105,45 @@ def train(
         grid = experiment.target.grid(longest)
         trained = fit(experiment, preprocessing, fleet, split, grid, scratch, work, resume, progress)
         manifest = _manifest(experiment, fleet, split, preprocessing, grid, trained, time.perf_counter() - started)
-        (scratch / "history.json").write_text(json.dumps(trained.history))
-        (scratch / MANIFEST).write_text(manifest.model_dump_json(indent=1))
+        (scratch / HISTORY).write_text(json.dumps(trained.history), encoding="utf-8")
+        (scratch / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
     shutil.rmtree(work, ignore_errors=True)
     return load_bundle(root)
 
 
 def _work_directory(root: Path, experiment: Experiment, fleet: Fleet, *, resume: bool) -> Path:
     """Directory of the checkpoints; it belongs to one experiment and one fleet."""
-    work = root.with_name(f"{root.name}.work")
+    work = root.resolve().with_name(f"{root.resolve().name}.work")
+    if not _is_first_process(experiment):
+        return work
     identity = json.dumps({"experiment": experiment.record(), "data": fleet.fingerprint}, sort_keys=True)
     note = work / "experiment.json"
+    if work.exists() and not note.exists() and any(work.iterdir()):
+        raise BundleError(
+            "the place of the checkpoints holds something else", where=str(work), hint="give another folder"
+        )
     if resume and note.exists():
-        if note.read_text() != identity:
+        found = note.read_text(encoding="utf-8")
+        if found == identity:
+            return work
+        if not identity.startswith(found):  # else it was killed while writing the note, before any checkpoint
             raise ConfigError(
                 "the checkpoints are of another experiment or other data",
                 where=str(work),
                 hint="train without --resume to start anew",
             )
-        return work
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    note.write_text(identity)
+    note.write_text(identity, encoding="utf-8")
     return work
+
+
+def _is_first_process(experiment: Experiment) -> bool:
+    """Whether the files are ours to write: for further devices Lightning or a launcher starts further processes."""
+    if isinstance(experiment.backbone, LightGbm) or experiment.trainer.devices == 1:
+        return True
+    ranks = (os.environ[name] for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ)
+    return int(next(ranks, "0")) == 0
 
 
 def _train_network(
@@ -126,7 +159,7 @@ def _train_network(
 ) -> Trained:
     for module in ("torch", "lightning", "onnxscript", "safetensors"):
         require(module, extra="train")
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     from wearcast.training.export import TOLERANCE, export_network
     from wearcast.training.network_training import train_network
@@ -134,7 +167,7 @@ def _train_network(
     result = train_network(
         experiment, preprocessing, split.train, split.validation, grid, work=work, resume=resume, progress=progress
     )
-    save_file({k: v.contiguous() for k, v in result.network.state_dict().items()}, scratch / "weights.safetensors")
+    (scratch / WEIGHTS).write_bytes(save({k: v.contiguous() for k, v in result.network.state_dict().items()}))
     windows = result.validation.windows
     sample = windows.batch(np.linspace(0, len(windows) - 1, 64).astype(np.intp))
     difference = export_network(result.network, sample, scratch / GRAPH)
@@ -198,8 +231,12 @@ def _train_trees(
     (scratch / GRAPH).write_bytes(graph.SerializeToString())
     sample = table[np.linspace(0, len(table) - 1, 256).astype(np.intp)]
     difference = float(np.abs(OnnxSession(scratch / GRAPH).run({"table": sample}) - fitted.survival(sample)).max())
+    if not difference <= TREE_TOLERANCE:
+        raise ExportError(f"the exported graph differs from the trees by {difference:.2g}")
     return Trained(
-        parity=Parity(reference="lightgbm", windows=len(sample), max_abs_difference=difference, tolerance=1e-4),
+        parity=Parity(
+            reference="lightgbm", windows=len(sample), max_abs_difference=difference, tolerance=TREE_TOLERANCE
+        ),
         raw=TimeToEvent(grid, interpolate(fitted.out_of_fold, fitted.knots, fitted.curves)),
         rows=rows,
         fleet=fleet,
@@ -246,6 +283,9 @@ def _manifest(
     trained: Trained,
     seconds: float,
 ) -> Manifest:
+    # Trees learn from every unit, each fold held out from the others' trees: none is unseen as a whole.
+    cross_fitted = isinstance(experiment.backbone, LightGbm)
+    learnt = fleet if cross_fitted else split.train
     return Manifest(
         name=experiment.name,
         seed=experiment.seed,
@@ -259,9 +299,9 @@ def _manifest(
         data=DataRecord(
             name=fleet.name,
             fingerprint=fleet.fingerprint,
-            train_units=split.train.units,
-            validation_units=split.validation.units,
-            train_rows=split.train.n_rows,
+            train_units=learnt.units,
+            validation_units=() if cross_fitted else split.validation.units,
+            train_rows=learnt.n_rows,
             notes=tuple(note.message for note in fleet.notes),
         ),
         parity=trained.parity,

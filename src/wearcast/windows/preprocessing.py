@@ -27,26 +27,27 @@ class Channels:
     """A fleet as a model sees it: one contiguous array, and what is needed to cut it.
 
     Attributes:
-        values: `(n_rows, n_channels)`, scaled, without NaN.
-        names: name of each channel.
+        values: `(n_rows, n_values)`, scaled, without NaN: sensors first, then settings, known-future columns and age.
+        n_sensors: how many of the values are sensors.
+        home: each unit's healthy start as it is known after 1, 2, … readings, `(n_units, steps, n_sensors)`; None if
+            deviations from it are not asked for.
         static: `(n_units, n_static)`.
         offsets: first row of each unit and the number of rows, `(n_units + 1,)`.
         condition: operating condition of each row, -1 where it was not seen in training.
         missing: whether a reading of the row is missing, `(n_rows,)`.
         clipped: whether a reading of the row lies beyond `CLIP` standard deviations, `(n_rows,)`.
-        known_future: positions of the known-future channels.
-        levels: positions of the channels that hold scaled readings (statistics are taken of these).
+        known_future: positions of the known-future values.
     """
 
     values: NDArray[np.float32]
-    names: tuple[str, ...]
+    n_sensors: int
+    home: NDArray[np.float32] | None
     static: NDArray[np.float32]
     offsets: NDArray[np.int64]
     condition: NDArray[np.int16]
     missing: NDArray[np.bool_]
     clipped: NDArray[np.bool_]
     known_future: list[int]
-    levels: list[int]
 
     @cached_property
     def row_unit(self) -> NDArray[np.int32]:
@@ -62,6 +63,14 @@ class Channels:
     def stop(self) -> NDArray[np.int64]:
         """Row after the last of the unit of each row, `(n_rows,)`."""
         return np.repeat(self.offsets[1:], np.diff(self.offsets))
+
+    def home_at(self, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
+        """Healthy start of the unit of each row as it is known at that row, `(n, n_sensors)`: no look ahead."""
+        if self.home is None:
+            return None
+        age = np.minimum(rows - self.start[rows], self.home.shape[1] - 1)
+        known: NDArray[np.float32] = self.home[self.row_unit[rows], age]
+        return known
 
 
 class Scale(Strict):
@@ -148,7 +157,7 @@ class Preprocessing(Strict):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Name of each channel: sensors, their deviations, settings and known-future columns, age."""
+        """Name of each channel that a model sees: sensors, their deviations, settings and known-future columns, age."""
         sensors = [scale.column for scale in self.sensors]
         deviations = [f"{name}_deviation" for name in sensors] if self.features.deviation else []
         age = ["age"] if self.features.age else []
@@ -173,7 +182,10 @@ class Preprocessing(Strict):
         """
         self._check(fleet)
         condition, seen = self.conditions.assign(fleet)
-        values = np.zeros((fleet.n_rows, len(self.names)), dtype=np.float32)
+        n_sensors = len(self.sensors)
+        n_values = n_sensors + len(self.inputs) + self.features.age
+        values = np.zeros((fleet.n_rows, n_values), dtype=np.float32)
+        home = np.zeros((fleet.n_units, self.features.healthy_steps, n_sensors), dtype=np.float32)
         missing = np.zeros(fleet.n_rows, dtype=np.bool_)
         for name in self.conditions.settings:
             missing |= np.isnan(fleet.frame[name].to_numpy())
@@ -187,26 +199,23 @@ class Preprocessing(Strict):
             level = hold_last(_standardise(raw, scale, condition), start)
             clipped |= np.abs(level) > CLIP
             np.clip(level, -CLIP, CLIP, out=values[:, i])
-            if self.features.deviation:
-                home = healthy_start(values[:, i], fleet.offsets, self.features.healthy_steps)
-                np.subtract(values[:, i], home, out=values[:, len(self.sensors) + i])
-        first = len(self.sensors) * (2 if self.features.deviation else 1)
+            home[:, :, i] = healthy_start(values[:, i], fleet.offsets, self.features.healthy_steps)
         everywhere = np.zeros(fleet.n_rows, dtype=np.int16)
         for i, scale in enumerate(self.inputs):
             level = hold_last(_standardise(fleet.frame[scale.column].to_numpy(), scale, everywhere), start)
-            np.clip(level, -CLIP, CLIP, out=values[:, first + i])
+            np.clip(level, -CLIP, CLIP, out=values[:, n_sensors + i])
         if self.features.age:
             values[:, -1] = fleet.age / self.life_scale
         return Channels(
             values=values,
-            names=self.names,
+            n_sensors=n_sensors,
+            home=home if self.features.deviation else None,
             static=self._static(fleet),
             offsets=fleet.offsets,
             condition=np.where(seen, condition, np.int16(-1)),
             missing=missing,
             clipped=clipped,
-            known_future=[i for i, name in enumerate(self.names) if name in self.known_future],
-            levels=list(range(len(self.sensors))),
+            known_future=[n_sensors + i for i, scale in enumerate(self.inputs) if scale.column in self.known_future],
         )
 
     def _check(self, fleet: Fleet) -> None:
@@ -237,10 +246,7 @@ class Preprocessing(Strict):
 
 def _standardise(raw: NDArray[np.float32], scale: Scale, condition: NDArray[np.int16]) -> NDArray[np.float32]:
     mean, sd = np.array(scale.mean), np.array(scale.sd)
-    if len(mean) == 1:
-        level = (raw - mean[0]) / sd[0]
-    else:
-        level = (raw - mean[condition]) / sd[condition]
+    level = (raw - mean[0]) / sd[0] if len(mean) == 1 else (raw - mean[condition]) / sd[condition]
     return np.asarray(level, dtype=np.float32)
 
 

@@ -54,7 +54,7 @@ class Windows:
         at = rows[:, None] + steps
         first = self.channels.start[rows][:, None]
         mask = at >= first
-        past = self.channels.values.take(np.maximum(at, first), axis=0)
+        past = self._with_deviation(self.channels.values.take(np.maximum(at, first), axis=0), rows)
         if not mask[:, 0].all():
             past[~mask] = 0.0
         static = self.channels.static[self.channels.row_unit[rows]] if self.channels.static.shape[1] else None
@@ -64,6 +64,21 @@ class Windows:
         """All windows in order, `size` at a time."""
         for at in range(0, len(self), size):
             yield self.batch(slice(at, at + size))
+
+    def _with_deviation(self, values: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Put each sensor's deviation from the healthy start behind the sensors.
+
+        The healthy start is that known at the window's end, for all of the window's steps: one reference a window.
+        """
+        home = self.channels.home_at(rows)
+        if home is None:
+            return values
+        n = self.channels.n_sensors
+        wide = np.empty((*values.shape[:2], values.shape[2] + n), dtype=np.float32)
+        wide[:, :, :n] = values[:, :, :n]
+        np.subtract(values[:, :, :n], home[:, None], out=wide[:, :, n : 2 * n])
+        wide[:, :, 2 * n :] = values[:, :, n:]
+        return wide
 
     def _future(self, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
         columns = self.channels.known_future

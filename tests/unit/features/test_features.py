@@ -28,12 +28,11 @@ def start_of(offsets: np.ndarray) -> np.ndarray:
 def test_healthy_start_is_the_mean_of_the_first_readings_so_far(data, sizes, steps):
     offsets = offsets_of(sizes)
     x = data.draw(arrays(np.float32, int(offsets[-1]), elements=st.floats(-5, 5, width=32)))
-    expected = [
-        x[first : min(row + 1, first + steps)].astype(np.float64).mean()
-        for first, stop in itertools.pairwise(offsets)
-        for row in range(first, stop)
-    ]
-    np.testing.assert_allclose(healthy_start(x, offsets, steps), expected, atol=1e-5)
+    found = healthy_start(x, offsets, steps)
+    for unit, (first, stop) in enumerate(itertools.pairwise(offsets)):
+        for age in range(min(steps, stop - first)):
+            expected = x[first : first + age + 1].astype(np.float64).mean()
+            assert found[unit, age] == pytest.approx(expected, abs=1e-5)
 
 
 @given(st.data(), SIZES)

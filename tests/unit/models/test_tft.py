@@ -141,7 +141,8 @@ def slow_selection(network: VariableSelection, x: Tensor, context: Tensor | None
         hidden = hidden + network.select_context(context)[:, None]
     gated = functional.glu(network.select_gate(network.select_outer(functional.elu(hidden))), -1)
     skip = flat @ network.select_skip.reshape(n * d, n) + network.select_skip_bias
-    weights = torch.softmax(network.select_norm(skip + gated), -1)
+    normed = functional.layer_norm(skip + gated, (n,), network.select_scale, network.select_shift)
+    weights = torch.softmax(normed, -1)
     total = torch.zeros_like(embedded[:, :, 0])
     for j in range(n):
         eta2 = functional.elu(embedded[:, :, j] @ network.inner_weight[j] + network.inner_bias[j])
@@ -173,7 +174,8 @@ def test_selection_is_the_papers(has_context: bool) -> None:
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
-def test_slices_join_without_a_seam() -> None:
+@pytest.mark.parametrize("store", [True, False])
+def test_slices_join_without_a_seam(store: bool) -> None:
     """Many slices and dropout give what one plain pass gives, gradients included."""
     torch.manual_seed(0)
     network, time = VariableSelection(4, 8, dropout=0.3), 50
@@ -183,14 +185,14 @@ def test_slices_join_without_a_seam() -> None:
     x.requires_grad_()
     maps = network._merged()
     plain = _mixture(x, weights, keep, maps)
-    sliced: Tensor = _SlicedMixture.apply(x, weights, keep, *maps)  # type: ignore[no-untyped-call]
+    sliced: Tensor = _SlicedMixture.apply(x, weights, keep, store, *maps)  # type: ignore[no-untyped-call]
     torch.testing.assert_close(plain, sliced, rtol=1e-4, atol=1e-5)
     direction = torch.randn_like(plain)
     maps_of = (network.embed_weight, network.outer_weight, network.gate_bias, network.norm_scale, network.norm_shift)
     some = (x, weights, *maps_of)
     for a, b in zip(
         torch.autograd.grad((plain * direction).sum(), some, retain_graph=True),
-        torch.autograd.grad((sliced * direction).sum(), some),
+        torch.autograd.grad((sliced * direction).sum(), some, retain_graph=True),
         strict=True,
     ):
         assert ((a - b).abs().max() / a.abs().max()) < 1e-4

@@ -14,7 +14,7 @@ from tests.fixtures.fleets import make_fleet
 from wearcast import Fleet
 from wearcast.errors import FleetError
 from wearcast.features import SequenceFeatures
-from wearcast.windows import OperatingConditions, Preprocessing, SplitSpec, Windows, WindowSpec, split_units
+from wearcast.windows import Channels, OperatingConditions, Preprocessing, SplitSpec, Windows, WindowSpec, split_units
 
 FEATURES = SequenceFeatures(healthy_steps=5)
 
@@ -24,6 +24,11 @@ def all_windows(fleet: Fleet, length: int) -> Windows:
     return Windows(channels, WindowSpec(context_length=length), np.arange(fleet.n_rows))
 
 
+def all_steps(channels: Channels) -> np.ndarray:
+    """What a model sees of each row's window of four steps."""
+    return Windows(channels, WindowSpec(context_length=4), np.arange(len(channels.values))).batch(slice(None)).past
+
+
 class TestSlicing:
     def test_windows_equal_a_plain_loop(self):
         windows = all_windows(make_fleet(units=3, cycles=12), 7)
@@ -31,9 +36,11 @@ class TestSlicing:
         batch = windows.batch(slice(None))
         for row in range(len(windows)):
             first = channels.start[row]
+            home = channels.values[first : min(row + 1, first + 5), :3].mean(axis=0)
             steps = channels.values[max(first, row - 6) : row + 1]
+            steps = np.concatenate([steps[:, :3], steps[:, :3] - home, steps[:, 3:]], axis=1)
             pad = 7 - len(steps)
-            np.testing.assert_array_equal(batch.past[row, pad:], steps)
+            np.testing.assert_allclose(batch.past[row, pad:], steps, atol=1e-5)
             np.testing.assert_array_equal(batch.past[row, :pad], 0)
             np.testing.assert_array_equal(batch.mask[row], np.arange(7) >= pad)
 
@@ -48,7 +55,8 @@ class TestSlicing:
     def test_no_window_holds_a_reading_of_another_unit(self, length, seed):
         fleet = make_fleet(units=4, cycles=10, seed=seed)
         windows = all_windows(fleet, length)
-        marked = replace(windows.channels, values=(windows.channels.row_unit[:, None] + 1.0).astype(np.float32))
+        marks = (windows.channels.row_unit[:, None] + 1.0).astype(np.float32)
+        marked = replace(windows.channels, values=marks, home=None)
         batch = Windows(marked, windows.spec, windows.rows).batch(slice(None))
         own = (windows.channels.row_unit + 1.0)[:, None]
         assert (np.where(batch.mask, batch.past[..., 0], own) == own).all()
@@ -70,11 +78,11 @@ class TestPreprocessing:
     def test_an_edit_of_the_future_never_changes_a_past_row(self):
         fleet = make_fleet(units=2, cycles=30)
         fitted = Preprocessing.fit(fleet, FEATURES)
-        before = fitted.transform(fleet).values
+        before = all_steps(fitted.transform(fleet))
         changed = fleet.frame.with_columns(
             s0=pl.when(pl.col("time") > 8).then(99.0).otherwise(pl.col("s0")).cast(pl.Float32)
         )
-        after = fitted.transform(replace(fleet, frame=changed)).values
+        after = all_steps(fitted.transform(replace(fleet, frame=changed)))
         early = (fleet.frame["time"] <= 8).to_numpy()
         np.testing.assert_array_equal(before[early], after[early])
         assert not np.array_equal(before[~early], after[~early])
@@ -137,10 +145,13 @@ class TestPreprocessing:
     def test_a_sensor_left_out_is_seen_as_if_it_never_moved(self):
         fleet = make_fleet()
         channels = Preprocessing.fit(fleet, FEATURES).transform(fleet, without=["s1"])
-        moved = [name for i, name in enumerate(channels.names) if channels.values[:, i].any()]
+        seen = all_steps(channels)
+        names = Preprocessing.fit(fleet, FEATURES).names
+        moved = [name for i, name in enumerate(names) if seen[..., i].any()]
         assert "s1" not in moved
         assert "s1_deviation" not in moved
         assert "s0" in moved
+        assert "s0_deviation" in moved
 
     def test_state_survives_json(self):
         fleet = make_fleet(conditions=2)
