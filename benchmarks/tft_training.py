@@ -2,11 +2,11 @@
 
     python benchmarks/tft_training.py [--rounds 9]
 
-Both sides read the same readings: windows of 30 cycles of 14 sensors and the time index, batches of 256 in random order,
-hidden size 32, four heads, dropout 0.1, seven quantiles of one step ahead, Adam, one thread. They take turns, a round of
-one and a round of the other; a ratio is the median over rounds of theirs to ours. On a busy machine the ratio of
-processor time tells more than that of wall time. `state of now` is the same TFT without a horizon, as it is trained for
-remaining useful life. The last table is wearcast alone at the size of real training.
+Both sides read the same readings: windows of 30 cycles of 14 sensors and the time index, batches of 256 in random
+order, hidden size 32, four heads, dropout 0.1, seven quantiles of one step ahead, Adam, one thread. They take turns, a
+round of one and a round of the other; a ratio is the median over rounds of theirs to ours. On a busy machine the
+ratio of processor time tells more than that of wall time. `state of now` is the same TFT without a horizon, as it is
+trained for remaining useful life. The last table is wearcast alone at the size of real training.
 
 Needs pytorch-forecasting: `make bench`, or `pip install 'wearcast[train]' 'pytorch-forecasting==1.8.*'`.
 """

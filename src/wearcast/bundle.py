@@ -243,12 +243,14 @@ def _lock(folder: Path) -> int | None:
 
 
 def _sweep(root: Path) -> None:
-    """Remove the scratch directories of writers that were killed; a living writer holds a lock on its own."""
+    """Remove what killed writers left: scratch directories that no living writer holds, a bundle that was replaced."""
     for left in root.parent.glob(f".{glob.escape(root.name)}.*.partial"):
         lock = _lock(left)
         if lock is not None:
             shutil.rmtree(left, ignore_errors=True)
             os.close(lock)
+    if (root / MANIFEST).exists():
+        shutil.rmtree(_aside(root), ignore_errors=True)
 
 
 def _aside(root: Path) -> Path:

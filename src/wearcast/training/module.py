@@ -49,9 +49,9 @@ class ForecastModule(lightning.LightningModule):
         self._squared: list[Tensor] = []
         self._losses: list[Tensor] = []
 
-    def on_train_epoch_start(self) -> None:
-        """Seed noise and dropout by epoch, so that a resumed training draws what the unbroken one would have."""
-        torch.manual_seed(self.seed * 1_000_003 + self.current_epoch * 97 + self.global_rank)
+    def on_train_batch_start(self, batch: LabelledBatch, batch_idx: int) -> None:
+        """Seed noise and dropout by step, so that a resumed training draws what the unbroken one would have."""
+        torch.manual_seed(self.seed * 1_000_003 + self.global_step * 97 + self.global_rank)
 
     def training_step(self, batch: LabelledBatch, batch_idx: int) -> Tensor:
         """Loss of one batch of noisy inputs."""
@@ -70,7 +70,7 @@ class ForecastModule(lightning.LightningModule):
 
     def _diverged(self, what: str, value: Tensor) -> TrainingError:
         return TrainingError(
-            f"{what} is {float(value)} at epoch {self.current_epoch}, step {self.global_step}",
+            f"{what} is {value.item()} at epoch {self.current_epoch}, step {self.global_step}",
             hint="lower optimiser.learning_rate, or look for wild values with `wearcast datasets check`",
         )
 

@@ -125,9 +125,11 @@ def train_network(
         n_deviations=n_sensors if experiment.features.deviation else 0,
         seed=experiment.seed,
     )
-    best = ModelCheckpoint(dirpath=work, filename="best", monitor="val_rmse", mode="min", enable_version_counter=False)
+    # At the end of whole epochs: a training resumed from within one would not be what the unbroken one was.
+    whole: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
+    best = ModelCheckpoint(dirpath=work, filename="best", monitor="val_rmse", mode="min", **whole)
     # Not `save_last`: that keeps the last checkpoint that was a best one, and a resumed training would lose the rest.
-    last = ModelCheckpoint(dirpath=work, filename="last", enable_version_counter=False)
+    last = ModelCheckpoint(dirpath=work, filename="last", **whole)
     patience = Patience(monitor="val_rmse", mode="min", patience=spec.patience, check_finite=False)
     callbacks: list[Callback] = [best, last, patience]
     if spec.weight_average > 0:

@@ -66,7 +66,7 @@ def test_nothing_heavy_is_imported_for_the_help():
         "heavy = {'polars', 'pydantic', 'numpy', 'torch', 'rich', 'yaml', 'lightgbm', 'onnxruntime', 'lightning'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
-    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)  # noqa: S603
+    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert ran.stderr.strip() == "[]"
 
 
@@ -135,7 +135,7 @@ def test_debug_shows_the_traceback_wherever_it_stands(run: Run, monkeypatch: pyt
 def test_a_reader_that_goes_away_is_no_error():
     code = "import sys\nfrom wearcast.cli import main\nsys.exit(main(['config', 'schema']))"
     command = f'{sys.executable} -c "{code}" | head -c 1'
-    ran = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)  # noqa: S603
+    ran = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
     assert ran.stdout == "{"
     assert "Traceback" not in ran.stderr
 

@@ -185,7 +185,7 @@ def test_slices_join_without_a_seam(store: bool) -> None:
     x.requires_grad_()
     maps = network._merged()
     plain = _mixture(x, weights, keep, maps)
-    sliced: Tensor = _SlicedMixture.apply(x, weights, keep, store, *maps)  # type: ignore[no-untyped-call]
+    sliced: Tensor = _SlicedMixture.apply(x, weights, keep, store, *maps)
     torch.testing.assert_close(plain, sliced, rtol=1e-4, atol=1e-5)
     direction = torch.randn_like(plain)
     maps_of = (network.embed_weight, network.outer_weight, network.gate_bias, network.norm_scale, network.norm_shift)
