@@ -115,11 +115,13 @@ class ForecastModule(lightning.LightningModule):
             lr=self.optimiser.learning_rate,
             fused=self.spec.precision == "32-true",
         )
+        steps = int(self.trainer.estimated_stepping_batches)
+        warm_up = self.optimiser.warm_up_share
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimiser,
             max_lr=self.optimiser.learning_rate,
-            total_steps=int(self.trainer.estimated_stepping_batches),
-            pct_start=self.optimiser.warm_up_share,
+            total_steps=steps,
+            pct_start=warm_up if warm_up * steps > 1 else 0.0,  # a warm-up of one step would divide by nothing
             cycle_momentum=False,
         )
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -206,6 +206,7 @@ def _calm() -> Iterator[None]:
         warnings.filterwarnings("ignore", module="lightning")
         warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
         warnings.filterwarnings("ignore", message=".*(num_workers|lr_scheduler.step|checkpoint directory).*")
+        warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")  # torch.compile
         yield
 
 
