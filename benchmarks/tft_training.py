@@ -67,14 +67,14 @@ def our_batches(values: np.ndarray) -> Callable[[int], Work]:
     age = np.tile(np.arange(CYCLES, dtype=np.float32), UNITS)
     channels = Channels(
         values=np.ascontiguousarray(np.column_stack([values, age / CYCLES])),
-        names=(*(f"s{i}" for i in range(SENSORS)), "age"),
+        n_sensors=SENSORS,
+        home=None,
         static=np.empty((UNITS, 0), np.float32),
         offsets=np.arange(0, rows + 1, CYCLES),
         condition=np.zeros(rows, np.int16),
         missing=np.zeros(rows, bool),
         clipped=np.zeros(rows, bool),
         known_future=[],
-        levels=list(range(SENSORS)),
     )
     ends = np.flatnonzero(age >= CONTEXT)
     windows = Windows(channels, WindowSpec(context_length=CONTEXT), ends)

@@ -77,12 +77,12 @@ class LightGbm(Strict):
     """Gradient-boosted trees on window statistics, cross-fitted by unit; see `models.gradient_boosting`."""
 
     kind: Literal["lightgbm"] = "lightgbm"
-    folds: int = Field(4, ge=2, le=20, description="Folds of units: each tree model is judged on units it never saw.")
-    n_trees: int = Field(400, ge=1)
-    learning_rate: float = Field(0.03, gt=0, le=1)
+    folds: int = Field(5, ge=2, le=20, description="Folds of units: each tree model is judged on units it never saw.")
+    n_trees: int = Field(250, ge=1)
+    learning_rate: float = Field(0.05, gt=0, le=1)
     max_leaves: int = Field(24, ge=2)
     min_leaf_rows: int = Field(60, ge=1)
-    feature_share: float = Field(0.3, gt=0, le=1, description="Share of the features that each tree may use.")
+    feature_share: float = Field(0.5, gt=0, le=1, description="Share of the features that each tree may use.")
     row_share: float = Field(0.7, gt=0, le=1, description="Share of the rows that each tree sees.")
     l2: float = Field(5.0, ge=0)
     rows_per_unit: int = Field(400, ge=1, description="Most rows of one unit that are trained on, evenly spaced.")
