@@ -117,15 +117,20 @@ def test_a_forecast_does_not_depend_on_the_rest_of_the_fleet(kind: str, readings
 def test_what_comes_later_changes_no_forecast(
     kind: str, unit: int, now: int, values: tuple[float, ...], trained: TrainedByKind
 ):
-    """Sensors and settings after `now`, of the unit itself and of all others; what is planned is not theirs."""
+    """Sensors and settings after `now`, of the unit itself and of all others; what is planned is not theirs.
+
+    A reading in four is missing, so that what fills them is held to it too.
+    """
     source = trained(kind)
+    gaps = pl.when(pl.col("time") % 4 == 0).then(pl.lit(float("nan"))).otherwise(pl.col("s0"))
+    fleet = edited(source.fleet, s0=gaps)
     past = (pl.col("unit") == source.fleet.units[unit]) & (pl.col("time") <= now)
     changes = {
         name: pl.when(past).then(pl.col(name)).otherwise(pl.lit(value))
         for name, value in zip((*SENSORS, "load"), values, strict=True)
     }
-    before = source.bundle.predict(source.fleet, every=1).to_frame().filter(past)
-    after = source.bundle.predict(edited(source.fleet, **changes), every=1).to_frame().filter(past)
+    before = source.bundle.predict(fleet, every=1).to_frame().filter(past)
+    after = source.bundle.predict(edited(fleet, **changes), every=1).to_frame().filter(past)
     assert before.height == now
     np.testing.assert_allclose(after["rul"], before["rul"], rtol=1e-5)
     assert after["flags"].to_list() == before["flags"].to_list()
@@ -211,11 +216,8 @@ def test_every_column_that_the_model_reads_is_asked_for(column: str, trained: Tr
 
 def test_another_unit_of_time_is_refused(trained: TrainedByKind):
     source = trained("lightgbm")
-    stamped = source.fleet.frame.with_columns(pl.datetime(2026, 1, 1) + pl.duration(hours=pl.col("time")))
-    fleet = Fleet.from_frame(
-        stamped.drop("time").rename({"datetime": "time"}) if "datetime" in stamped.columns else stamped,
-        unit="unit", time="time", sensors=SENSORS, settings=["load"],
-    )  # fmt: skip
+    stamped = source.fleet.frame.with_columns(time=pl.datetime(2026, 1, 1) + pl.duration(hours=pl.col("time")))
+    fleet = Fleet.from_frame(stamped, unit="unit", time="time", sensors=SENSORS, settings=["load"])
     with pytest.raises(FleetError, match="time is in hours, but the model was trained on cycles"):
         source.bundle.predict(fleet)
 
