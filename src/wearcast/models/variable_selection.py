@@ -192,8 +192,8 @@ class _SlicedMixture(torch.autograd.Function):
         ctx.stored = deque()
         mapped = MixtureWeights(*maps)
         mixed = x.new_empty(x.shape[1] * x.shape[2], mapped.scale.shape[1])
-        for rows, block in _blocks(x, weights, keep, mapped):
-            mixed[rows] = block.mix(spend=not store)
+        for rows, block in _blocks(x, weights, keep, mapped, recycle=not store):
+            mixed[rows] = block.mix()
             if store:
                 ctx.stored.append((rows, block))
         return mixed.view(*x.shape[1:], -1)
@@ -208,8 +208,8 @@ class _SlicedMixture(torch.autograd.Function):
         for_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         by_row = gradient.flatten(0, 1)
         # Blocks are spent here; a second backward pass through the same graph makes them anew.
-        blocks = _blocks(x, weights, keep, mapped) if not ctx.stored else iter(ctx.stored)
-        ctx.stored = deque()
+        stored, ctx.stored = ctx.stored, deque()
+        blocks = stored or _blocks(x, weights, keep, mapped, recycle=True)
         for rows, block in blocks:
             for_weights.flatten(1)[:, rows], for_affine = block.backward(by_row[rows], totals, for_x is not None)
             if for_x is not None and for_affine is not None:
@@ -217,52 +217,69 @@ class _SlicedMixture(torch.autograd.Function):
         return for_x, for_weights, None, None, *totals
 
 
-def _blocks(x: Tensor, weights: Tensor, keep: Tensor | None, maps: MixtureWeights) -> Iterator[tuple[slice, _Block]]:
-    """Cut `(C, batch, time)` along the batch; a slice counts rows of batch and time together."""
+def _blocks(
+    x: Tensor, weights: Tensor, keep: Tensor | None, maps: MixtureWeights, *, recycle: bool
+) -> Iterator[tuple[slice, _Block]]:
+    """Cut `(C, batch, time)` along the batch; a slice counts rows of batch and time together.
+
+    With `recycle`, a block takes over the buffers of the one before: fresh memory costs as much as the arithmetic.
+    """
     n, batch, time = x.shape
     size = max(1, SLICE_NUMBERS // (n * time * maps.scale.shape[1]))
     affine = torch.stack([x, torch.ones_like(x)], dim=3).flatten(1, 2)
     by_row, raised = weights.flatten(1), maps.inner * LOG2_E
+    buffers: list[Tensor] = []
     for first in range(0, batch, size):
-        rows = slice(first * time, (first + size) * time)
+        rows = slice(first * time, min(first + size, batch) * time)
+        shape = (n, rows.stop - rows.start, maps.scale.shape[1])
+        if not recycle or not buffers or buffers[0].shape != shape:
+            buffers = [x.new_empty(shape) for _ in range(5)]
         mask = None if keep is None else keep[:, first : first + size]
-        yield rows, _Block(affine[:, rows], by_row[:, rows], mask, raised, maps)
+        yield rows, _Block(affine[:, rows], by_row[:, rows], mask, raised, maps, buffers)
 
 
 class _Block:
     """Forward and backward of the mixture on some rows; the layer normalisation is never stored, only its moments."""
 
     def __init__(
-        self, affine: Tensor, weights: Tensor, keep: Tensor | None, raised: Tensor, maps: MixtureWeights
+        self,
+        affine: Tensor,
+        weights: Tensor,
+        keep: Tensor | None,
+        raised: Tensor,
+        maps: MixtureWeights,
+        buffers: list[Tensor],
     ) -> None:
         n, d = weights.shape[0], maps.scale.shape[1]
         self.affine, self.weights, self.keep, self.maps = affine, weights, keep, maps
+        self.spare, self.hidden, self.value, self.gate, self.total = buffers
         # ELU; a power of two takes a third of the time of `exp`, hence the factor log2(e) in `raised`.
-        inner = torch.bmm(affine, raised)
-        self.hidden = inner.clamp(max=0).exp2_().sub_(1).add_(inner.clamp_(min=0), alpha=1 / LOG2_E)
+        torch.bmm(affine, raised, out=self.spare)
+        torch.clamp(self.spare, max=0, out=self.hidden).exp2_().sub_(1)
+        self.hidden.add_(self.spare.clamp_(min=0), alpha=1 / LOG2_E)
         self._drop(self.hidden)
-        self.value = torch.baddbmm(maps.value_bias.unsqueeze(1), self.hidden, maps.value)
-        self.gate = torch.baddbmm(maps.gate_bias.unsqueeze(1), self.hidden, maps.gate).sigmoid_()
-        self.total = torch.mul(self.value, self.gate).baddbmm_(self.affine, maps.skip)
+        torch.baddbmm(maps.value_bias.unsqueeze(1), self.hidden, maps.value, out=self.value)
+        torch.baddbmm(maps.gate_bias.unsqueeze(1), self.hidden, maps.gate, out=self.gate).sigmoid_()
+        torch.mul(self.value, self.gate, out=self.total).baddbmm_(affine, maps.skip)
         averaging = self.total.new_full((d, 1), 1 / d)
         self.mean = torch.mm(self.total.view(-1, d), averaging).view(n, -1)
-        square = torch.mm(self.total.square().view(-1, d), averaging).view(n, -1)
+        torch.mul(self.total, self.total, out=self.spare)
+        square = torch.mm(self.spare.view(-1, d), averaging).view(n, -1)
         variance = square.addcmul_(self.mean, self.mean, value=-1).clamp_(min=0)
         self.rate = variance.add_(EPSILON).rsqrt_()
         self.share = self.weights * self.rate
 
-    def mix(self, *, spend: bool) -> Tensor:
-        """Equation 8, `(rows, d)`; may spend `total`."""
-        share = self.share.unsqueeze(2)
-        scaled = self.total.mul_(share) if spend else self.total * share
-        scaled = scaled.mul_(self.maps.scale.unsqueeze(1)).sum(dim=0)
-        scaled.addmm_((self.share * self.mean).t(), self.maps.scale, alpha=-1)
-        return scaled.addmm_(self.weights.t(), self.maps.shift)
+    def mix(self) -> Tensor:
+        """Equation 8, `(rows, d)`."""
+        torch.mul(self.total, self.share.unsqueeze(2), out=self.spare).mul_(self.maps.scale.unsqueeze(1))
+        mixed = self.spare.sum(dim=0)
+        mixed.addmm_((self.share * self.mean).t(), self.maps.scale, alpha=-1)
+        return mixed.addmm_(self.weights.t(), self.maps.shift)
 
     def backward(self, g: Tensor, totals: MixtureWeights, needs_x: bool) -> tuple[Tensor, Tensor | None]:
         """Add the maps' gradients to `totals`; return those of the weights and of `[x, 1]`. Spends all buffers."""
         maps, d = self.maps, g.shape[1]
-        weighted = self.total * g
+        weighted = torch.mul(self.total, g, out=self.spare)
         totals.scale.add_(torch.bmm(self.share.unsqueeze(1), weighted).squeeze(1)).sub_((self.share * self.mean) @ g)
         totals.shift.addmm_(self.weights, g)
         # Layer normalisation: per row, the sums of the gradient and of the gradient times the normed value.
