@@ -62,6 +62,7 @@ class Fleet:
         settings: Sequence[str] = (),
         statics: Sequence[str] = (),
         known_future: Sequence[str] = (),
+        labels: Sequence[str] = (),
         events: AnyFrame | Outcome = "censored",
         name: str = "frame",
     ) -> Fleet:
@@ -74,7 +75,7 @@ class Fleet:
             time: column of timestamps (dates, datetimes or ISO 8601 text); give this or `cycle`.
             time_unit: unit of RUL for timestamps, 'hour' unless given.
             sensors: measured columns. Empty cells and NaN are missing readings and stay; infinities are refused.
-            settings, statics, known_future: see `FleetSchema`.
+            settings, statics, known_future, labels: see `FleetSchema`.
             events: `"last_row"` if each history runs to the end of life, `"censored"` if every unit still runs, or
                 a table with `unit`, `time` and optionally `kind` and `mode`; units without an event are censored.
             name: shown in reports.
@@ -91,6 +92,7 @@ class Fleet:
             settings=tuple(settings),
             statics=tuple(statics),
             known_future=tuple(known_future),
+            labels=tuple(labels),
         )
         table, found, notes = frames.prepare(
             frames.to_polars(frame, name), schema, unit=unit, time=cast(str, cycle or time), name=name
@@ -168,6 +170,12 @@ class Fleet:
         """Time since the unit's first reading, in `schema.time_unit`, `(n_rows,)`."""
         clock = self._clock(self.frame["time"])
         return clock - np.repeat(clock[self.offsets[:-1]], np.diff(self.offsets))
+
+    def age_at(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """`age` of these rows, without an array of all."""
+        first = self.offsets[np.searchsorted(self.offsets, rows, side="right") - 1]
+        time = self.frame["time"]
+        return self._clock(time.gather(rows)) - self._clock(time.gather(first))
 
     @cached_property
     def end_of_life_age(self) -> NDArray[np.float64]:

@@ -61,7 +61,7 @@ def prepare(
         raise FleetError("there are no rows", where=name)
     columns = [_unit(table[unit], name).alias("unit"), time_axis(table[time], schema, name).alias("time")]
     columns += [numbers(table[column], name) for column in schema.numeric]
-    columns += [_static(table[column], name) for column in schema.statics]
+    columns += [_number_or_text(table[column], name) for column in (*schema.statics, *schema.labels)]
     frame = pl.DataFrame(columns)
     notes = []
     frame, moved = _sorted(frame)
@@ -135,13 +135,13 @@ def check_events(table: pl.DataFrame, frame: pl.DataFrame, schema: FleetSchema, 
 
 
 def _check_columns(table: pl.DataFrame, schema: FleetSchema, *, unit: str, time: str, name: str) -> None:
-    wanted = [unit, time, *schema.numeric, *schema.statics]
+    wanted = [unit, time, *schema.numeric, *schema.statics, *schema.labels]
     doubled = [column for column, count in Counter(wanted).items() if count > 1]
     if doubled:
         raise FleetError(f"column {doubled[0]!r} has two roles", where=name, hint="name it once")
     if not schema.sensors:
         raise FleetError("there is no sensor column", where=name, hint="name at least one with sensors")
-    clash = {"unit", "time"}.intersection((*schema.numeric, *schema.statics))
+    clash = {"unit", "time"}.intersection(wanted[2:])
     if clash:
         raise FleetError(f"a sensor cannot be called {clash.pop()!r}", where=name, hint="rename the column")
     missing = [column for column in wanted if column not in table.columns]
@@ -271,7 +271,7 @@ def numbers(series: pl.Series, name: str) -> pl.Series:
     return single
 
 
-def _static(series: pl.Series, name: str) -> pl.Series:
+def _number_or_text(series: pl.Series, name: str) -> pl.Series:
     return numbers(series, name) if series.dtype.is_numeric() else series.cast(pl.String)
 
 

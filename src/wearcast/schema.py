@@ -29,6 +29,7 @@ class FleetSchema(Strict):
     settings: tuple[str, ...] = Field((), description="Operating settings: what the operator or the mission chose.")
     statics: tuple[str, ...] = Field((), description="Columns that never change within a unit; numbers or text.")
     known_future: tuple[str, ...] = Field((), description="Columns that are known ahead, such as a planned load.")
+    labels: tuple[str, ...] = Field((), description="Columns that hold an answer, numbers or text: never a feature.")
     units_of_measure: dict[str, str] = Field(default_factory=dict, description="Unit of measure of a column.")
     sampling_rate_hz: float | None = Field(None, gt=0)
 

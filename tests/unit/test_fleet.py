@@ -439,3 +439,16 @@ def test_two_halves_hold_each_row_once(frame: pl.DataFrame, units: set[int]) -> 
     assert np.nansum(left.values(["p"])) + np.nansum(right.values(["p"])) == pytest.approx(
         float(np.nansum(made.values(["p"]))), rel=1e-3, abs=1.0
     )
+
+
+def test_labels_are_kept_and_may_change_within_a_unit() -> None:
+    made = fleet(table(fault=["none", "none", "leak", None, "none"], worn=[0, 0, 1, 0, 1]), labels=["fault", "worn"])
+    assert made.schema.labels == ("fault", "worn")
+    assert made.schema.numeric == ("p", "q")
+    assert made.frame["fault"].to_list() == ["none", "none", "leak", None, "none"]
+    assert made.frame["worn"].to_list() == [0.0, 0.0, 1.0, 0.0, 1.0]
+
+
+def test_a_label_cannot_be_a_sensor_as_well() -> None:
+    with pytest.raises(FleetError, match="'q' has two roles"):
+        fleet(labels=["q"])
