@@ -25,21 +25,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import ValidationError
 
 from wearcast.config import Strict
-from wearcast.distribution import Recalibration
 from wearcast.errors import BundleCorruptError, BundleError, BundleVersionError
 from wearcast.fleet import Fleet
 from wearcast.forecast import Forecast
-from wearcast.inference import Engine, OnnxSession
+from wearcast.inference import Engine, OnnxSession, Output
 from wearcast.target import Target
 from wearcast.windows import Preprocessing, WindowSpec
 
 __all__ = ["Bundle", "Manifest", "check_place", "load_bundle", "write_bundle"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST, SUMS, GRAPH, WEIGHTS, HISTORY = (
     "bundle.json",
     "SHA256SUMS",
@@ -48,7 +46,15 @@ MANIFEST, SUMS, GRAPH, WEIGHTS, HISTORY = (
     "history.json",
 )
 
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+def _name_the_output(data: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 knew one output: grid and calibration lay loose in the manifest."""
+    rest = {key: value for key, value in data.items() if key not in ("grid", "calibration")}
+    loose = {"target": data.get("target"), "grid": data.get("grid"), **data.get("calibration", {})}
+    return {**rest, "schema_version": 2, "output": {"kind": "survival", **loose}}
+
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _name_the_output}
 """From each older schema version to the next one."""
 
 
@@ -75,7 +81,7 @@ class Parity(Strict):
 class Manifest(Strict):
     """The content of `bundle.json`."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     name: str
     seed: int
     created: str
@@ -83,8 +89,7 @@ class Manifest(Strict):
     target: Target
     window: WindowSpec
     preprocessing: Preprocessing
-    grid: tuple[float, ...]
-    calibration: dict[Literal["raw", "calibrated"], tuple[float, ...]]
+    output: Output
     data: DataRecord
     parity: Parity
     metrics: dict[str, float]
@@ -117,10 +122,8 @@ class Bundle:
         return Engine(
             preprocessing=m.preprocessing,
             window=m.window,
-            target=m.target,
-            grid=np.array(m.grid),
+            output=m.output,
             session=OnnxSession(self.path / GRAPH, threads=self.threads),
-            calibration=Recalibration(m.calibration["raw"], m.calibration["calibrated"]),
             model=m.model,
         )
 

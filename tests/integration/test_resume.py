@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.fixtures.bundles import lives
 from tests.fixtures.experiments import make_experiment
 from tests.fixtures.fleets import make_fleet
 
@@ -42,7 +43,7 @@ def test_a_killed_training_resumes_to_the_same_forecasts(tmp_path: Path):
         train(make_experiment(epochs=EPOCHS, seed=1), fleet, out=tmp_path / "killed", resume=True)
     resumed = train(experiment, fleet, out=tmp_path / "killed", resume=True)
     assert [row["epoch"] for row in resumed.history] == list(range(EPOCHS))
-    first, second = (b.predict(fleet, every=1).rul for b in (unbroken, resumed))
+    first, second = (lives(b, fleet, every=1).rul for b in (unbroken, resumed))
     np.testing.assert_allclose(first, second, atol=1e-3)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fixtures.bundles import KINDS, TrainedByKind
+from tests.fixtures.bundles import KINDS, TrainedByKind, lives
 from tests.fixtures.fleets import make_fleet
 
 import wearcast.bundle as bundle_module
@@ -78,7 +78,7 @@ def test_a_bundle_says_again_what_was_written(kind: str, trained: TrainedByKind,
     assert moved.history == source.bundle.history
     assert Manifest.model_validate_json(moved.manifest.model_dump_json()) == moved.manifest
     # One thread or many add up in another order.
-    np.testing.assert_allclose(moved.predict(source.fleet).rul, source.bundle.predict(source.fleet).rul, rtol=1e-5)
+    np.testing.assert_allclose(lives(moved, source.fleet).rul, source.predict(source.fleet).rul, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -184,28 +184,22 @@ def test_a_graph_that_is_none_is_the_bundles_fault(copied: Path):
 
 def test_a_newer_schema_is_refused_for_its_version(copied: Path):
     change_manifest(copied, schema_version=bundle_module.SCHEMA_VERSION + 1, new_field=1)
-    with pytest.raises(BundleVersionError, match="schema version 2, this Wearcast reads up to 1") as caught:
+    with pytest.raises(BundleVersionError, match="schema version 3, this Wearcast reads up to 2") as caught:
         load_bundle(copied)
     assert "upgrade" in str(caught.value.hint)
 
 
-def test_an_older_schema_is_migrated(copied: Path, monkeypatch: pytest.MonkeyPatch):
-    """Version 0 called the seed `random_state`; its migration knows that."""
+def test_an_older_schema_is_migrated(copied: Path):
+    """Version 1 knew RUL only: grid and calibration lay loose in the manifest."""
+    before = load_bundle(copied).manifest
     data = json.loads((copied / "bundle.json").read_text())
-    data["random_state"] = data.pop("seed") + 7
-    data["schema_version"] = 0
+    output = data.pop("output")
+    data["grid"] = output["grid"]
+    data["calibration"] = {"raw": output["raw"], "calibrated": output["calibrated"]}
+    data["schema_version"] = 1
     (copied / "bundle.json").write_text(json.dumps(data))
     sum_again(copied)
-
-    def rename(old: dict[str, object]) -> dict[str, object]:
-        return {
-            **{k: v for k, v in old.items() if k != "random_state"},
-            "seed": old["random_state"],
-            "schema_version": 1,
-        }
-
-    monkeypatch.setitem(bundle_module.MIGRATIONS, 0, rename)
-    assert load_bundle(copied).manifest.seed == 7
+    assert load_bundle(copied).manifest == before
 
 
 def test_an_older_schema_without_a_migration(copied: Path):
@@ -287,7 +281,7 @@ for path in sys.argv[2:]:
     ran = run_python(code, tmp_path / "fleet.parquet", *(source.path for source in sources))
     assert ran.returncode == 0, ran.stderr
     for source, line in zip(sources, ran.stdout.splitlines(), strict=True):
-        np.testing.assert_allclose([float(x) for x in line.split()], source.bundle.predict(fleet).rul, rtol=1e-5)
+        np.testing.assert_allclose([float(x) for x in line.split()], source.predict(fleet).rul, rtol=1e-5)
 
 
 # ------------------------------------------------------------------ writing

@@ -10,26 +10,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wearcast import Forecast
 from wearcast.distribution import TimeToEvent
-from wearcast.forecast import quantile_name
+from wearcast.forecast import RulForecast, quantile_name
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
-def make_forecast(means: tuple[float, ...] = (5.0, 40.0, 400.0), *, max_rul: float = 125.0) -> Forecast:
+def make_forecast(means: tuple[float, ...] = (5.0, 40.0, 400.0), *, max_rul: float = 125.0) -> RulForecast:
     """One row a mean, each an exponential life."""
     grid = np.linspace(0.0, 300.0, 301)
     survival = np.exp(-grid[None, :] / np.array(means)[:, None])
     flags = tuple(("short_history", "missing") if i == 0 else () for i in range(len(means)))
-    return Forecast(
+    return RulForecast(
         unit=pl.Series("unit", [f"pump {i}" for i in range(len(means))]),
         time=pl.Series("time", range(10, 10 + len(means))),
         distribution=TimeToEvent(grid, survival),
         max_rul=max_rul,
         horizons=(10.0, 30.0, 60.5),
         quantile_levels=LEVELS,
-        condition=np.arange(len(means)) - 1,
+        condition=np.arange(len(means), dtype=np.int16) - 1,
         flags=flags,
         model="test 1",
     )

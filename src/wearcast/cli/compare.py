@@ -31,10 +31,18 @@ def compare(
     from wearcast.bundle import load_bundle
     from wearcast.cli.evaluate import evaluate_bundle
     from wearcast.cli.output import print_json, print_rich
+    from wearcast.errors import UsageError
+    from wearcast.evaluation import Evaluation
     from wearcast.evaluation import compare as compare_evaluations
 
     evaluations = [evaluate_bundle(load_bundle(path), source, columns, split) for path in bundles]
-    comparison = compare_evaluations(evaluations)
+    lives = [evaluation for evaluation in evaluations if isinstance(evaluation, Evaluation)]
+    if len(lives) < len(evaluations):
+        raise UsageError(
+            "only models of remaining useful life are compared so far",
+            hint="print the figures of another target with `wearcast evaluate BUNDLE --json`",
+        )
+    comparison = compare_evaluations(lives)
     if as_json:
         print_json(comparison.to_dict())
     else:

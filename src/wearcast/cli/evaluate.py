@@ -11,7 +11,7 @@ from wearcast.cli.options import Json, MappingFlags, Source, Split, mapped
 
 if TYPE_CHECKING:
     from wearcast.bundle import Bundle
-    from wearcast.evaluation import Evaluation
+    from wearcast.evaluation import AnyEvaluation
 
 __all__ = ["evaluate", "evaluate_bundle", "write_files"]
 
@@ -56,7 +56,7 @@ def evaluate(
         say(f"forecasts: {table}")
 
 
-def evaluate_bundle(bundle: Bundle, source: str | None, columns: MappingFlags, split: str | None) -> Evaluation:
+def evaluate_bundle(bundle: Bundle, source: str | None, columns: MappingFlags, split: str | None) -> AnyEvaluation:
     """Score a bundle on its own data set, or on another one."""
     from wearcast.cli.output import say
     from wearcast.cli.sources import fleet_for_bundle
@@ -70,7 +70,7 @@ def evaluate_bundle(bundle: Bundle, source: str | None, columns: MappingFlags, s
     return score(bundle, fleet, split=chosen, seed=bundle.manifest.seed)
 
 
-def write_files(bundle: Bundle, evaluation: Evaluation, report: Path) -> tuple[Path, Path]:
+def write_files(bundle: Bundle, evaluation: AnyEvaluation, report: Path) -> tuple[Path, Path]:
     """The HTML report, and beside it the forecast of each unit at its last reading as CSV.
 
     Raises:

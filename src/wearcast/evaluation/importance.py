@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wearcast.errors import UsageError
+from wearcast.errors import ModelError, UsageError
 from wearcast.evaluation.protocol import Forecaster
 from wearcast.fleet import Fleet
+from wearcast.forecast import RulForecast
 from wearcast.schema import UnitId
 
 __all__ = ["Driver", "Importance", "occlusion_importance"]
@@ -96,8 +97,15 @@ def occlusion_importance(bundle: Forecaster, fleet: Fleet, sensors: Sequence[str
     if unknown or not chosen:
         what = f"the fleet has no sensor {unknown[0]!r}" if unknown else "there is no sensor to hide"
         raise UsageError(what, where=fleet.name)
-    whole = bundle.predict(fleet, every=None)
+    whole = _forecast(bundle, fleet)
     effects = np.empty((len(whole), len(chosen)))
     for k, sensor in enumerate(chosen):
-        effects[:, k] = whole.rul - bundle.predict(fleet, every=None, without=(sensor,)).rul
+        effects[:, k] = whole.rul - _forecast(bundle, fleet, sensor).rul
     return Importance(chosen, tuple(whole.unit.to_list()), effects)
+
+
+def _forecast(bundle: Forecaster, fleet: Fleet, *without: str) -> RulForecast:
+    forecast = bundle.predict(fleet, every=None, without=without)
+    if not isinstance(forecast, RulForecast):
+        raise ModelError("the bundle does not forecast a remaining useful life", where=str(bundle.path))
+    return forecast

@@ -27,6 +27,7 @@ __all__ = [
     "Scored",
     "calibration_curve",
     "covered",
+    "held_out_times",
     "interval_width",
     "mae",
     "nasa_score",
@@ -217,3 +218,25 @@ LAST_METRICS: tuple[Metric[Scored], ...] = (
     Metric("nasa_score", lambda s: nasa_score(s.rul, s.truth), "score", "lower", _SAXENA),
 )
 """Summed over the last cycle of each unit, whatever the protocol."""
+
+
+def held_out_times(
+    distribution: TimeToEvent, duration: Floats, known: NDArray[np.bool_], max_rul: float
+) -> dict[str, float]:
+    """Error and coverage over held-out windows, pooled; empty if no truth is known.
+
+    Args:
+        distribution: of `n` windows.
+        duration: time to the event, or so far without it, `(n,)`.
+        known: whether the event was seen, `(n,)`.
+        max_rul: cap of the labels.
+    """
+    if not known.any():
+        return {}
+    seen = distribution[known]
+    scored = Scored(seen.expected(max_rul), duration[known], seen, max_rul)
+    return {
+        "validation_rmse_capped": rmse(scored.rul, scored.capped),
+        "validation_crps": float(seen.crps(scored.truth).mean()),
+        "validation_coverage_90": float(covered(scored).mean()),
+    }

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wearcast.errors import require
+from wearcast.evaluation.classification import ClassEvaluation
+from wearcast.evaluation.forecasting import ValueEvaluation
 from wearcast.evaluation.importance import Importance
 from wearcast.evaluation.metrics import COVERAGE
 from wearcast.evaluation.protocol import Evaluation
@@ -27,11 +29,15 @@ __all__ = [
     "calibration",
     "clean",
     "error_by_rul",
+    "error_by_step",
     "fleet_overview",
     "importance_bars",
+    "precision_recall",
     "predicted_against_true",
+    "reliability",
     "shown_sensors",
     "trajectories",
+    "value_bands",
 ]
 
 Floats = NDArray[np.float64]
@@ -328,4 +334,77 @@ def fleet_overview(evaluation: Evaluation) -> str:
         axes.set_xticks(place[: len(names)], names, rotation=90 if longest > 3 else 0, fontsize=8)
         axes.grid(visible=False, axis="x")
         axes.set(xlim=(-0.8, len(rows) - 0.2), ylim=(0, float(np.quantile(forecast.interval()[1], 0.98)) * 1.05))
+    return picture.svg
+
+
+def reliability(evaluation: ClassEvaluation, bins: int = 10) -> str:
+    """Observed share of each class against its probability, in bins of as many readings each."""
+    known = evaluation.known
+    probability, answer = evaluation.forecast.probability[known], evaluation.answer[known]
+    classes = evaluation.forecast.classes
+    shown = range(1, 2) if len(classes) == 2 else range(len(classes))
+    with _picture(6.2, 4.6) as picture:
+        axes = picture.label("probability (%)", "observed (%)")
+        axes.plot([0, 100], [0, 100], color=MUTED, lw=1, ls=(0, (4, 3)), label="perfect")
+        for k, shade in zip(shown, np.linspace(1.0, 0.35, len(shown)), strict=True):
+            order = np.argsort(probability[:, k], kind="stable")
+            parts = [part for part in np.array_split(order, bins) if len(part)]
+            said = [100 * float(probability[part, k].mean()) for part in parts]
+            came = [100 * float((answer[part] == k).mean()) for part in parts]
+            axes.plot(said, came, "o-", color=ACCENT, alpha=shade, lw=1.4, ms=4, mew=0, label=clean(classes[k]))
+        axes.set(xlim=(-2, 102), ylim=(-2, 102))
+        axes.legend(loc="upper left")
+    return picture.svg
+
+
+def precision_recall(evaluation: ClassEvaluation) -> str:
+    """Precision against recall over all thresholds, and where the alarm threshold lies."""
+    known = evaluation.known
+    score, positive = evaluation.forecast.probability[known, 1], evaluation.answer[known] == 1
+    order = np.argsort(-score, kind="stable")
+    caught = np.cumsum(positive[order])
+    keep = np.unique(np.linspace(0, len(order) - 1, min(len(order), SHOWN_WINDOWS)).astype(np.intp))
+    with _picture(6.2, 4.6) as picture:
+        axes = picture.label("recall (%)", "precision (%)")
+        recall, precision = 100 * caught / max(int(positive.sum()), 1), 100 * caught / np.arange(1, len(order) + 1)
+        axes.plot(recall[keep], precision[keep], color=ACCENT, lw=1.6)
+        m = evaluation.metrics
+        if m.get("recall") is not None and m.get("precision") is not None:
+            axes.plot(
+                [100 * m["recall"]], [100 * m["precision"]], "o", color=WARN, ms=7, mew=0, label="alarm threshold"
+            )
+            axes.legend(loc="lower left")
+        axes.set(xlim=(-2, 102), ylim=(-2, 102))
+    return picture.svg
+
+
+def error_by_step(mae: Floats) -> str:
+    """Mean absolute error of each step ahead; the second row is persistence."""
+    steps = np.arange(1, mae.shape[1] + 1)
+    with _picture(6.2, 4.0) as picture:
+        axes = picture.label("steps ahead", "mean absolute error")
+        axes.plot(steps, mae[1], color=MUTED, lw=1.4, ls=(0, (4, 3)), label="last reading stays")
+        axes.plot(steps, mae[0], color=ACCENT, lw=1.8, label="forecast")
+        axes.set_ylim(bottom=0)
+        axes.legend(loc="lower right")
+    return picture.svg
+
+
+def value_bands(evaluation: ValueEvaluation, columns: int = 3) -> str:
+    """Truth and forecast of the last step ahead of the first columns, over the rows that were kept."""
+    forecast, rows = evaluation.sample, evaluation.sample_rows
+    names = forecast.names[:columns]
+    step = forecast.quantiles.shape[1]
+    ahead = np.minimum(rows + step, evaluation.fleet.n_rows - 1)
+    with _picture(11.4, 2.6 * len(names) + 0.5, len(names), 1) as picture:
+        for k, name in enumerate(names):
+            axes = picture.axes[k]
+            truth = evaluation.fleet.frame[name].to_numpy()[ahead]
+            band = forecast.quantiles[:, -1, k]
+            axes.fill_between(ahead, band[:, 0], band[:, -1], color=BAND, alpha=0.2, lw=0, label="band")
+            axes.plot(ahead, truth, color=INK, lw=1, label="came")
+            axes.plot(ahead, forecast.value[:, -1, k], color=ACCENT, lw=1.2, label=f"forecast {step} steps before")
+            axes.set_title(clean(name))
+            axes.set_xlabel("reading" if k == len(names) - 1 else "")
+        picture.axes[0].legend(loc="upper left", ncols=3)
     return picture.svg

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import polars as pl
@@ -36,7 +36,7 @@ from wearcast.evaluation.metrics import (
 )
 from wearcast.evaluation.prognostics import PROGNOSTIC_METRICS, Trajectory, UnitPrognosis, judge, worst_unit
 from wearcast.fleet import Fleet
-from wearcast.forecast import Forecast
+from wearcast.forecast import Forecast, RulForecast
 from wearcast.target import Target
 
 if TYPE_CHECKING:
@@ -50,10 +50,12 @@ __all__ = [
     "Manifest",
     "TrainingData",
     "UnitCoverage",
-    "evaluate",
+    "evaluate_rul",
+    "in_order",
 ]
 
 Floats = NDArray[np.float64]
+F = TypeVar("F", bound=Forecast)
 ProtocolName = Literal["last", "trajectory"]
 Truth = Literal["known", "partial", "unknown"]
 Value = float | None | dict[str, Any]
@@ -178,7 +180,7 @@ class Evaluation:
     trained_on: bool
     protocol: ProtocolName
     fleet: Fleet
-    forecast: Forecast
+    forecast: RulForecast
     true_rul: Floats
     metrics: Mapping[str, Value]
     prognostics: tuple[UnitPrognosis, ...]
@@ -277,7 +279,7 @@ class Evaluation:
         return evaluation_table(self)
 
 
-def evaluate(bundle: Forecaster, fleet: Fleet, *, split: str = "test", seed: int | None = None) -> Evaluation:
+def evaluate_rul(bundle: Forecaster, fleet: Fleet, *, split: str = "test", seed: int | None = None) -> Evaluation:
     """Forecast each reading of a fleet once and score what can be scored.
 
     Args:
@@ -292,7 +294,11 @@ def evaluate(bundle: Forecaster, fleet: Fleet, *, split: str = "test", seed: int
     """
     if fleet.n_units == 0:
         raise FleetError("there is no unit to evaluate", where=fleet.name)
-    forecast = _in_order(bundle.predict(fleet, every=1), fleet)
+    forecast = in_order(bundle.predict(fleet, every=1), fleet)
+    if not isinstance(forecast, RulForecast):
+        raise ModelError("the bundle does not forecast a remaining useful life", where=str(bundle.path))
+    if not np.isfinite(forecast.distribution.survival).all():
+        raise ModelError("the forecast holds values that are not numbers", where=forecast.model)
     remaining, known = fleet.rul()
     truth = np.where(known, remaining, np.nan)
     last = fleet.offsets[1:] - 1
@@ -321,15 +327,17 @@ def evaluate(bundle: Forecaster, fleet: Fleet, *, split: str = "test", seed: int
     )
 
 
-def _in_order(forecast: Forecast, fleet: Fleet) -> Forecast:
-    """The forecast with its rows in the fleet's order, one a reading."""
+def in_order(forecast: F, fleet: Fleet) -> F:
+    """The forecast with its rows in the fleet's order, one a reading.
+
+    Raises:
+        ModelError: it is not one a reading.
+    """
     key = pl.DataFrame({"unit": forecast.unit, "time": forecast.time}).with_row_index("forecast")
     rows = fleet.frame.select("unit", "time").join(key, on=["unit", "time"], how="left", maintain_order="left")
     index = rows["forecast"]
     if len(index) != fleet.n_rows or len(forecast) != fleet.n_rows or index.null_count():
         raise ModelError(f"{len(forecast)} forecasts for {fleet.n_rows} readings", where=forecast.model)
-    if not np.isfinite(forecast.distribution.survival).all():
-        raise ModelError("the forecast holds values that are not numbers", where=forecast.model)
     order = index.to_numpy().astype(np.intp)
     return forecast if (order == np.arange(len(order))).all() else forecast.select(order)
 

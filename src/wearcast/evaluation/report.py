@@ -17,10 +17,12 @@ from wearcast import __version__
 from wearcast.config.writing import to_yaml
 from wearcast.errors import UsageError, require
 from wearcast.evaluation import plots
+from wearcast.evaluation.by_target import AnyEvaluation
 from wearcast.evaluation.importance import Importance, occlusion_importance
+from wearcast.evaluation.judged_report import judged_content, judged_pictures
 from wearcast.evaluation.protocol import Evaluation, Forecaster
 from wearcast.evaluation.table import DIRECTIONS, METRICS, format_value
-from wearcast.forecast import Forecast
+from wearcast.forecast import RulForecast
 from wearcast.schema import SECONDS
 
 __all__ = ["look_first", "write_report"]
@@ -56,7 +58,7 @@ def look_first(evaluation: Evaluation, count: int = 3) -> tuple[Any, ...]:
 
 
 def write_report(
-    evaluation: Evaluation, bundle: Forecaster, path: str | Path, *, importance: Importance | None = None
+    evaluation: AnyEvaluation, bundle: Forecaster, path: str | Path, *, importance: Importance | None = None
 ) -> Path:
     """Write the report of an evaluation as one self-contained HTML file, whole or not at all.
 
@@ -64,7 +66,7 @@ def write_report(
         evaluation: what is reported.
         bundle: the bundle that was evaluated.
         path: the file to write; its folder is made where it is missing.
-        importance: what each sensor does, computed by occlusion unless given.
+        importance: what each sensor does to the RUL, computed by occlusion unless given.
 
     Raises:
         MissingExtraError: jinja2 or matplotlib is not installed.
@@ -72,14 +74,25 @@ def write_report(
     """
     jinja2 = require("jinja2", extra="report")
     require("matplotlib", extra="report")
-    importance = importance or occlusion_importance(bundle, evaluation.fleet)
     environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FunctionLoader(lambda name: (files(__package__) / name).read_text(encoding="utf-8")),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )
-    template = environment.from_string((files(__package__) / "report.html.j2").read_text(encoding="utf-8"))
     markup = require("markupsafe", extra="report").Markup
-    pictures = {name: markup(svg) for name, svg in _pictures(evaluation, importance).items()}
-    html = template.render(pictures=pictures, version=__version__, **_content(evaluation, bundle, importance))
+    shared = {"version": __version__, "card": _card(bundle), "experiment": _experiment(bundle)}
+    pictures: Any
+    if isinstance(evaluation, Evaluation):
+        importance = importance or occlusion_importance(bundle, evaluation.fleet)
+        pictures = {name: markup(svg) for name, svg in _pictures(evaluation, importance).items()}
+        content = _content(evaluation, importance)
+    else:
+        pictures = [{**picture, "svg": markup(picture["svg"])} for picture in judged_pictures(evaluation)]
+        content = judged_content(evaluation)
+    template = environment.get_template("report.html.j2" if isinstance(evaluation, Evaluation) else "judged.html.j2")
+    html = template.render(pictures=pictures, **shared, **content)
     target = Path(path)
     _write(target, html)
     return target
@@ -99,7 +112,7 @@ def _pictures(evaluation: Evaluation, importance: Importance) -> dict[str, str]:
     return pictures
 
 
-def _content(evaluation: Evaluation, bundle: Forecaster, importance: Importance) -> dict[str, Any]:
+def _content(evaluation: Evaluation, importance: Importance) -> dict[str, Any]:
     unit = evaluation.fleet.schema.time_unit
     shown = min(evaluation.fleet.n_units, plots.SHOWN_UNITS)
     return {
@@ -118,8 +131,6 @@ def _content(evaluation: Evaluation, bundle: Forecaster, importance: Importance)
         "clean": plots.clean,
         "flags": _flag_counts(evaluation),
         "hidden_sensors": len(importance.sensors) - len(plots.shown_sensors(importance)),
-        "card": _card(bundle),
-        "experiment": _experiment(bundle),
     }
 
 
@@ -223,7 +234,7 @@ def _time(value: Any) -> str:
     return f"{value:%Y-%m-%d %H:%M}" if isinstance(value, datetime) else str(value)
 
 
-def _act_by(forecast: Forecast, row: int, lower: float, evaluation: Evaluation) -> str:
+def _act_by(forecast: RulForecast, row: int, lower: float, evaluation: Evaluation) -> str:
     """Last reading plus the lower quantile: until then the unit lives on with 95 % confidence."""
     time, unit = forecast.time[row], evaluation.fleet.schema.time_unit
     if unit == "cycle":

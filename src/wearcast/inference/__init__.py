@@ -1,6 +1,7 @@
 """From a fleet to a forecast through ONNX Runtime; no torch."""
 
 from wearcast.inference.engine import Engine
+from wearcast.inference.outputs import Output, ProbabilityOutput, QuantileOutput, SurvivalOutput
 from wearcast.inference.session import OnnxSession
 
-__all__ = ["Engine", "OnnxSession"]
+__all__ = ["Engine", "OnnxSession", "Output", "ProbabilityOutput", "QuantileOutput", "SurvivalOutput"]

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wearcast.distribution import Recalibration, TimeToEvent
 from wearcast.errors import UsageError
-from wearcast.features import StatisticsFeatures, window_statistics
+from wearcast.features import StatisticsFeatures, hold_last, window_statistics
 from wearcast.fleet import Fleet
-from wearcast.forecast import Forecast
+from wearcast.forecast import Forecast, Moments
+from wearcast.inference.outputs import Output, QuantileOutput
 from wearcast.inference.session import OnnxSession
-from wearcast.target import Target
 from wearcast.windows import Channels, Preprocessing, Windows, WindowSpec
 
-__all__ = ["Engine", "table_columns", "table_of"]
+__all__ = ["Engine", "forecast_rows", "last_known", "table_columns", "table_of"]
 
 BATCH = 512
 
@@ -63,10 +62,8 @@ class Engine:
 
     preprocessing: Preprocessing
     window: WindowSpec
-    target: Target
-    grid: NDArray[np.float64]
+    output: Output
     session: OnnxSession
-    calibration: Recalibration = field(default_factory=Recalibration)
     model: str = "unnamed"
 
     def forecast(self, fleet: Fleet, *, every: int | None = None, without: Collection[str] = ()) -> Forecast:
@@ -86,33 +83,30 @@ class Engine:
             raise UsageError(f"there is no sensor {unknown[0]!r} to leave out", where=fleet.name)
         channels = self.preprocessing.transform(fleet, without=without)
         rows = forecast_rows(fleet.offsets, every)
-        distribution = self.calibration.apply(TimeToEvent(self.grid, self.survival(channels, rows)))
-        return Forecast(
+        moments = Moments(
             unit=fleet.frame["unit"].gather(rows),
             time=fleet.frame["time"].gather(rows),
-            distribution=distribution,
-            max_rul=self.target.max_rul,
-            horizons=self.target.horizons,
-            quantile_levels=self.target.quantile_levels,
             condition=channels.condition[rows],
             flags=self._flags(channels, rows),
             model=self.model,
         )
+        last = last_known(fleet, self.output.columns, rows) if isinstance(self.output, QuantileOutput) else None
+        return self.output.forecast(self.raw(channels, rows), moments, last)
 
-    def survival(self, channels: Channels, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Uncalibrated survival at the grid's edges for windows that end at `rows`: `(n, n_edges)`."""
-        out = np.empty((len(rows), len(self.grid)))
+    def raw(self, channels: Channels, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What the graph gives for windows that end at `rows`, not calibrated: `(n, …)`."""
+        parts = []
         features = self.preprocessing.features
         if isinstance(features, StatisticsFeatures):
             table = table_of(channels, rows, features)
-            for at in range(0, len(rows), BATCH):
-                out[at : at + BATCH] = self.session.run({"table": table[at : at + BATCH]})
-            return out
-        windows = Windows(channels, self.window, rows)
-        for i, batch in enumerate(windows.batches(BATCH)):
-            feeds = {name: value for name, value in batch._asdict().items() if value is not None}
-            out[i * BATCH : (i + 1) * BATCH] = self.session.run(feeds)
-        return out
+            for at in range(0, max(len(rows), 1), BATCH):
+                parts.append(self.session.run({"table": table[at : at + BATCH]}))
+        else:
+            windows = Windows(channels, self.window, rows)
+            for at in range(0, max(len(rows), 1), BATCH):
+                batch = windows.batch(slice(at, at + BATCH))._asdict()
+                parts.append(self.session.run({name: value for name, value in batch.items() if value is not None}))
+        return np.concatenate(parts)
 
     def _flags(self, channels: Channels, rows: NDArray[np.int64]) -> tuple[tuple[str, ...], ...]:
         found = {
@@ -143,3 +137,9 @@ def forecast_rows(offsets: NDArray[np.int64], every: int | None) -> NDArray[np.i
     to_go = np.repeat(last, np.diff(offsets)) - row
     chosen: NDArray[np.int64] = row[to_go % every == 0]
     return chosen
+
+
+def last_known(fleet: Fleet, columns: Sequence[str], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Last known value of each column at each of these rows, `(n, n_columns)`; 0 where there was none yet."""
+    start = np.repeat(fleet.offsets[:-1], np.diff(fleet.offsets))
+    return np.stack([hold_last(fleet.frame[column].to_numpy(), start)[rows] for column in columns], axis=1)

@@ -13,7 +13,7 @@ __all__ = ["OnnxSession"]
 
 
 class OnnxSession:
-    """A loaded graph: named inputs, first output `survival`, further outputs by name."""
+    """A loaded graph: named inputs; the first output is what is forecast, others go by name."""
 
     def __init__(self, path: Path, *, threads: int | None = None) -> None:
         """Load the graph at `path`.
@@ -34,7 +34,7 @@ class OnnxSession:
         self.inputs = tuple(i.name for i in self._session.get_inputs())
         self.outputs = tuple(o.name for o in self._session.get_outputs())
 
-    def run(self, feeds: dict[str, NDArray[np.generic]], output: str = "survival") -> NDArray[np.float32]:
-        """One output of the graph for the inputs that it names; others in `feeds` are not read."""
-        (result,) = self._session.run([output], {name: feeds[name] for name in self.inputs})
+    def run(self, feeds: dict[str, NDArray[np.generic]], output: str | None = None) -> NDArray[np.float32]:
+        """One output of the graph, the first unless named, for the inputs that it names; others are not read."""
+        (result,) = self._session.run([output or self.outputs[0]], {name: feeds[name] for name in self.inputs})
         return np.asarray(result, dtype=np.float32)

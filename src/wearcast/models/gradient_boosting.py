@@ -9,7 +9,7 @@ figure (Beran 1981), so it is right by construction on units that the trees had 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import lightgbm
 
-__all__ = ["CrossFit", "beran_curves", "cross_fit", "even_rows", "unit_folds"]
+__all__ = ["CrossFit", "beran_curves", "common_parameters", "cross_fit", "even_rows", "unit_folds"]
 
 Floats = NDArray[np.float64]
 
@@ -74,12 +74,43 @@ def even_rows(offsets: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     return np.concatenate(picked)
 
 
-def unit_folds(row_unit: NDArray[np.int32], folds: int, seed: int) -> NDArray[np.intp]:
-    """Fold of each row; all rows of a unit are in one fold."""
+def unit_folds(
+    row_unit: NDArray[np.int32], folds: int, seed: int, strata: NDArray[np.int64] | None = None
+) -> NDArray[np.intp]:
+    """Fold of each row; all rows of a unit are in one fold, and units of a stratum are divided evenly.
+
+    Args:
+        row_unit: unit of each row, `(n,)`.
+        folds: how many; fewer where there are not so many units.
+        seed: of the division.
+        strata: stratum of each row, `(n,)`; a unit is of the highest of its rows.
+    """
     units, index = np.unique(row_unit, return_inverse=True)
     folds = min(folds, len(units))
-    order = np.random.default_rng([seed, 0xF01D]).permutation(len(units))
-    return np.asarray((order % folds)[index])
+    place = np.random.default_rng([seed, 0xF01D]).permutation(len(units))
+    if strata is not None:
+        highest = np.zeros(len(units), dtype=np.int64)
+        np.maximum.at(highest, index, strata)
+        place = np.argsort(np.lexsort((place, highest)))
+    return np.asarray((place % folds)[index])
+
+
+def common_parameters(spec: LightGbm, n_rows: int, seed: int) -> dict[str, Any]:
+    """Parameters of LightGBM that do not depend on what is learnt."""
+    return {
+        "learning_rate": spec.learning_rate,
+        "num_leaves": spec.max_leaves,
+        "min_data_in_leaf": min(spec.min_leaf_rows, max(n_rows // 20, 1)),
+        "feature_fraction": spec.feature_share,
+        "bagging_fraction": spec.row_share,
+        "bagging_freq": 1,
+        "lambda_l2": spec.l2,
+        "num_threads": spec.threads,
+        "seed": seed,
+        "deterministic": True,
+        "force_row_wise": True,
+        "verbosity": -1,
+    }
 
 
 def cross_fit(
@@ -133,21 +164,8 @@ def _fit(
     lgb = require("lightgbm", extra="train")
     label = np.minimum(duration, max_rul)
     censored = ~known & (duration < max_rul)
-    parameters = {
-        "objective": _censored_normal(censored, CENSORED_SD * max_rul) if censored.any() else "regression",
-        "learning_rate": spec.learning_rate,
-        "num_leaves": spec.max_leaves,
-        "min_data_in_leaf": min(spec.min_leaf_rows, max(len(label) // 20, 1)),
-        "feature_fraction": spec.feature_share,
-        "bagging_fraction": spec.row_share,
-        "bagging_freq": 1,
-        "lambda_l2": spec.l2,
-        "num_threads": spec.threads,
-        "seed": seed,
-        "deterministic": True,
-        "force_row_wise": True,
-        "verbosity": -1,
-    }
+    objective = _censored_normal(censored, CENSORED_SD * max_rul) if censored.any() else "regression"
+    parameters = common_parameters(spec, len(label), seed) | {"objective": objective}
     start = float(label.mean())
     data = lgb.Dataset(table, label=label, init_score=np.full(len(label), start) if censored.any() else None)
     booster: lightgbm.Booster = lgb.train(parameters, data, num_boost_round=spec.n_trees)

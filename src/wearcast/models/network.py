@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from wearcast.models.spec import Inputs, Network
-from wearcast.models.time_to_event import TimeToEventHead, log_survival
 
-__all__ = ["BackboneModule", "ForecastNetwork"]
+__all__ = ["BackboneModule", "ForecastNetwork", "Head", "Loss"]
 
 
 class BackboneModule(nn.Module):
     """What every backbone is: `(past, mask, static, known_future)` to a state `(batch, d_state)`."""
 
     d_state: int
+    decodes = False
+    """Whether `decode` gives a state of its own for each step of the horizon."""
 
     def forward(
         self, past: Tensor, mask: Tensor, static: Tensor | None = None, known_future: Tensor | None = None
@@ -29,25 +31,67 @@ class BackboneModule(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
+    def decode(
+        self, past: Tensor, mask: Tensor, static: Tensor | None = None, known_future: Tensor | None = None
+    ) -> Tensor:
+        """States over the horizon: `(batch, prediction_length, d_state)`, or one for all of it, `(batch, 1, d_state)`.
+
+        The one of `forward` unless a backbone has a decoder.
+        """
+        state: Tensor = self(past, mask, static, known_future)
+        return state.unsqueeze(1)
+
+
+class Head(nn.Module):
+    """What every head is: a state to raw numbers that a loss reads, and those to what the graph gives."""
+
+    output_name: str
+    """Name of the graph's output."""
+    over_horizon = False
+    """Whether it reads the states over the horizon, `(batch, steps, d_state)`, instead of one, `(batch, d_state)`."""
+
+    def output(self, raw: Tensor) -> Tensor:
+        """What the graph gives."""
+        return raw
+
+
+class Loss(nn.Module):
+    """What every loss is: `(raw, answer, known)` to the mean loss and a figure of each row, `(batch, …)`.
+
+    `errors` turns figures into errors whose mean over held-out windows, after `pooled`, chooses the epoch.
+    """
+
+    error_name: str
+
+    def errors(self, figure: Tensor, answer: Tensor, known: Tensor) -> Tensor:
+        """Errors of what is known, `(m,)`."""
+        raise NotImplementedError(f"{type(self).__name__} must define errors")
+
+    def pooled(self, mean: Tensor) -> Tensor:
+        """The mean error as it is shown."""
+        return mean
+
 
 class ForecastNetwork(nn.Module):
-    """Windows to the survival curve at the grid's edges."""
+    """Windows to what the head gives: the survival curve at the grid's edges, class scores, quantiles."""
 
-    def __init__(self, spec: Network, inputs: Inputs, n_near: int, n_tail: int) -> None:
+    def __init__(self, spec: Network, inputs: Inputs, make_head: Callable[[BackboneModule], Head]) -> None:
+        """`make_head` is called with the backbone that was built."""
         super().__init__()
         self.inputs = inputs
         self.backbone = spec.build(inputs)
-        self.head = TimeToEventHead(self.backbone.d_state, n_near, n_tail, dropout=spec.dropout)
+        self.head = make_head(self.backbone)
 
-    def logits(
+    def raw(
         self, past: Tensor, mask: Tensor, static: Tensor | None = None, known_future: Tensor | None = None
     ) -> Tensor:
-        """Hazard logits, `(batch, n_bins)`: what the loss reads."""
-        result: Tensor = self.head(self.backbone(past, mask, static, known_future))
+        """What the loss reads."""
+        read = self.backbone.decode if self.head.over_horizon else self.backbone
+        result: Tensor = self.head(read(past, mask, static, known_future))
         return result
 
     def forward(
         self, past: Tensor, mask: Tensor, static: Tensor | None = None, known_future: Tensor | None = None
     ) -> Tensor:
-        """Survival at the grid's edges, `(batch, n_bins + 1)`."""
-        return torch.exp(log_survival(self.logits(past, mask, static, known_future)))
+        """What the graph gives."""
+        return self.head.output(self.raw(past, mask, static, known_future))

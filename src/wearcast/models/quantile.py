@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wearcast.errors import ConfigError
+from wearcast.models.network import Head, Loss
 
-__all__ = ["QuantileHead", "pinball_loss"]
+__all__ = ["HorizonHead", "PinballLoss", "QuantileHead", "pinball_loss"]
 
 
 class QuantileHead(nn.Module):
@@ -45,6 +46,59 @@ class QuantileHead(nn.Module):
         if self.centre + 1 < self.n_levels:
             parts.append(centre + steps[..., self.centre + 1 :].cumsum(-1))
         return torch.cat(parts, dim=-1)
+
+
+class HorizonHead(Head):
+    """States over the horizon `(batch, steps, d_state)` to quantiles `(batch, prediction_length, n_columns, n_levels)`.
+
+    A backbone that decodes gives a state a step; another gives one state for the whole horizon, and each step has a
+    projection of its own.
+    """
+
+    output_name = "quantiles"
+    over_horizon = True
+
+    def __init__(
+        self,
+        d_state: int,
+        prediction_length: int,
+        n_columns: int,
+        *,
+        levels: Sequence[float],
+        decoded: bool,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.decoded = decoded
+        self.shape = (prediction_length, n_columns)
+        self.dropout = nn.Dropout(dropout)
+        n_outputs = n_columns if decoded else prediction_length * n_columns
+        self.project = QuantileHead(d_state, levels=levels, n_outputs=n_outputs)
+
+    def forward(self, state: Tensor) -> Tensor:
+        """Scaled quantiles, in the order of the levels."""
+        quantiles: Tensor = self.project(self.dropout(state))
+        return quantiles if self.decoded else torch.unflatten(quantiles.squeeze(1), 1, self.shape)
+
+
+class PinballLoss(Loss):
+    """Pinball loss over steps, columns and levels."""
+
+    error_name = "pinball"
+    levels: Tensor
+
+    def __init__(self, levels: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("levels", torch.tensor(levels, dtype=torch.float32))
+
+    def forward(self, raw: Tensor, answer: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean loss over what is known, and the quantiles as they are."""
+        return pinball_loss(raw, answer, self.levels, known.to(raw.dtype)), raw
+
+    def errors(self, figure: Tensor, answer: Tensor, known: Tensor) -> Tensor:
+        """Pinball loss of each known value."""
+        error = (answer.unsqueeze(-1) - figure)[known]
+        return torch.maximum(self.levels * error, (self.levels - 1.0) * error).mean(-1)
 
 
 def pinball_loss(quantiles: Tensor, target: Tensor, levels: Tensor, weight: Tensor | None = None) -> Tensor:

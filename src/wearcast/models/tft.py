@@ -206,6 +206,7 @@ class TemporalFusionTransformer(BackboneModule):
             )
         self.n_static, self.prediction_length, self.d_state = n_static, prediction_length, d_model
         self.n_known_future = n_known_future if prediction_length else 0
+        self.decodes = prediction_length > 0
         context = n_static > 0
         self.static_encoder = StaticEncoder(n_static, d_model, dropout=dropout) if context else None
         self.past_selection = VariableSelection(n_past, d_model, has_context=context, dropout=dropout)

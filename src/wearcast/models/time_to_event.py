@@ -12,15 +12,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wearcast.models.network import Head, Loss
+
 __all__ = ["TimeToEventHead", "TimeToEventLoss", "log_survival", "restricted_mean"]
 
 
-class TimeToEventHead(nn.Module):
+class TimeToEventHead(Head):
     """State `(batch, d_state)` to hazard logits `(batch, n_near + n_tail)`.
 
     The tail bins, beyond the cap, are read off the state but do not shape it: a unit that far from its end shows no
     wear, and a network that is asked how long it has left learns to recognise the training units one by one.
     """
+
+    output_name = "survival"
 
     def __init__(self, d_state: int, n_near: int, n_tail: int, *, dropout: float = 0.0) -> None:
         super().__init__()
@@ -42,6 +46,10 @@ class TimeToEventHead(nn.Module):
         state = self.dropout(state)
         return torch.cat([self.near(state), self.tail(state.detach())], dim=1)
 
+    def output(self, raw: Tensor) -> Tensor:
+        """Survival at the grid's edges, `(batch, n_bins + 1)`."""
+        return torch.exp(log_survival(raw))
+
 
 def log_survival(logits: Tensor) -> Tensor:
     """`log S` at the grid's edges, `(batch, n_bins + 1)`, from hazard logits `(batch, n_bins)`."""
@@ -56,13 +64,14 @@ def restricted_mean(survival: Tensor, grid: Tensor, n_bins: int) -> Tensor:
     return (middle * widths).sum(dim=1)
 
 
-class TimeToEventLoss(nn.Module):
+class TimeToEventLoss(Loss):
     """Negative log-likelihood of the survival curve plus the squared error of its restricted mean.
 
     A unit that is still running counts with `log S(c)` of the time `c` that it has been seen to run on, and in the
     second term with the model's own mean beyond `c` (Buckley & James 1979), which is held fixed.
     """
 
+    error_name = "rmse"
     grid: Tensor
 
     def __init__(self, grid: Tensor, *, max_rul: float, likelihood_weight: float) -> None:
@@ -88,6 +97,14 @@ class TimeToEventLoss(nn.Module):
         # A tenth of the cap is about the error of a good model: both terms are then of order one.
         point = ((mean - target) / (0.1 * self.max_rul)).square()
         return (point - self.likelihood_weight * likelihood).mean(), mean
+
+    def errors(self, figure: Tensor, answer: Tensor, known: Tensor) -> Tensor:
+        """Squared error of the restricted mean of each known row."""
+        return (figure - answer.clamp(max=self.max_rul))[known].square()
+
+    def pooled(self, mean: Tensor) -> Tensor:
+        """Root of the mean squared error."""
+        return mean.sqrt()
 
     def _bin(self, duration: Tensor) -> tuple[Tensor, Tensor]:
         n_bins = len(self.grid) - 1

@@ -7,6 +7,7 @@ changes. Figures are summed in float32, hence the small difference that is state
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,11 +15,13 @@ import numpy as np
 from wearcast.errors import ExportError, require
 
 if TYPE_CHECKING:
+    import lightgbm
     import onnx
 
     from wearcast.models.gradient_boosting import CrossFit
+    from wearcast.models.tree_classes import ClassFit
 
-__all__ = ["tree_graph"]
+__all__ = ["class_graph", "tree_graph"]
 
 
 def tree_graph(fitted: CrossFit, n_columns: int) -> onnx.ModelProto:
@@ -28,7 +31,7 @@ def tree_graph(fitted: CrossFit, n_columns: int) -> onnx.ModelProto:
         ExportError: the trees hold a decision other than `<=` on a number.
     """
     package = require("onnx", extra="train")
-    helper, kinds = package.helper, package.TensorProto
+    helper = package.helper
     knots = fitted.knots.astype(np.float32)
     curves = fitted.curves.astype(np.float32)
     constants = {
@@ -41,8 +44,9 @@ def tree_graph(fitted: CrossFit, n_columns: int) -> onnx.ModelProto:
         "curves": curves,
     }
     # A hat function per knot: 1 at its knot, 0 at the neighbours. Weights sum to 1, so the curve is a mixture.
+    trees = _trees(fitted.boosters)
     nodes = [
-        helper.make_node("TreeEnsembleRegressor", ["table"], ["figure"], domain="ai.onnx.ml", **_trees(fitted)),
+        helper.make_node("TreeEnsembleRegressor", ["table"], ["figure"], domain="ai.onnx.ml", **trees),
         helper.make_node("Max", ["figure", "low"], ["above"]),
         helper.make_node("Min", ["above", "high"], ["inside"]),
         helper.make_node("Sub", ["inside", "left"], ["from_left"]),
@@ -55,11 +59,37 @@ def tree_graph(fitted: CrossFit, n_columns: int) -> onnx.ModelProto:
         helper.make_node("Max", ["hat", "zero"], ["weights"]),
         helper.make_node("MatMul", ["weights", "curves"], ["survival"]),
     ]
+    return _model(package, nodes, n_columns, ("survival", curves.shape[1]), constants)
+
+
+def class_graph(fitted: ClassFit, n_columns: int) -> onnx.ModelProto:
+    """Graph from `table (n, n_columns)` to `scores (n, n_classes)`.
+
+    Raises:
+        ExportError: the trees hold a decision other than `<=` on a number.
+    """
+    package = require("onnx", extra="train")
+    helper = package.helper
+    two = fitted.n_classes == 2
+    trees = _trees(fitted.boosters, n_targets=1 if two else fitted.n_classes)
+    made = "one" if two else "scores"
+    nodes = [helper.make_node("TreeEnsembleRegressor", ["table"], [made], domain="ai.onnx.ml", **trees)]
+    constants = {}
+    if two:  # the first class has the score 0
+        constants["pair"] = np.array([[0.0, 1.0]])
+        nodes.append(helper.make_node("MatMul", ["one", "pair"], ["scores"]))
+    return _model(package, nodes, n_columns, ("scores", fitted.n_classes), constants)
+
+
+def _model(
+    package: Any, nodes: list[Any], n_columns: int, output: tuple[str, int], constants: dict[str, Any]
+) -> onnx.ModelProto:
+    helper, kind = package.helper, package.TensorProto.FLOAT
     graph = helper.make_graph(
         nodes,
         "wearcast_trees",
-        [helper.make_tensor_value_info("table", kinds.FLOAT, ["batch", n_columns])],
-        [helper.make_tensor_value_info("survival", kinds.FLOAT, ["batch", curves.shape[1]])],
+        [helper.make_tensor_value_info("table", kind, ["batch", n_columns])],
+        [helper.make_tensor_value_info(output[0], kind, ["batch", output[1]])],
         [package.numpy_helper.from_array(np.asarray(v, dtype=np.float32), name) for name, v in constants.items()],
     )
     model: onnx.ModelProto = helper.make_model(
@@ -72,19 +102,24 @@ def tree_graph(fitted: CrossFit, n_columns: int) -> onnx.ModelProto:
     return model
 
 
-def _trees(fitted: CrossFit) -> dict[str, Any]:
-    """Attributes of `TreeEnsembleRegressor`: every node of every tree of every fold."""
+def _trees(boosters: Sequence[lightgbm.Booster], n_targets: int = 1) -> dict[str, Any]:
+    """Attributes of `TreeEnsembleRegressor`: every node of every tree of every fold.
+
+    A booster with several targets holds a tree of each in turn.
+    """
     names = ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids", "missing")
     nodes: dict[str, list[Any]] = {name: [] for name in names}
     leaves: dict[str, list[Any]] = {"treeids": [], "nodeids": [], "weights": []}
+    targets: list[int] = []
     tree_id = 0
-    for booster in fitted.boosters:
-        for tree in booster.dump_model()["tree_info"]:
+    for booster in boosters:
+        for place, tree in enumerate(booster.dump_model()["tree_info"]):
             _walk(tree["tree_structure"], tree_id, nodes, leaves)
+            targets += [place % n_targets] * (len(leaves["treeids"]) - len(targets))
             tree_id += 1
-    n_folds = len(fitted.boosters)
+    n_folds = len(boosters)
     return {
-        "n_targets": 1,
+        "n_targets": n_targets,
         "aggregate_function": "SUM",
         "post_transform": "NONE",
         "nodes_treeids": nodes["treeids"],
@@ -97,7 +132,7 @@ def _trees(fitted: CrossFit) -> dict[str, Any]:
         "nodes_missing_value_tracks_true": nodes["missing"],
         "target_treeids": leaves["treeids"],
         "target_nodeids": leaves["nodeids"],
-        "target_ids": [0] * len(leaves["treeids"]),
+        "target_ids": targets,
         "target_weights": [weight / n_folds for weight in leaves["weights"]],
     }
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from wearcast.labels import Labels
 from wearcast.windows import Windows
 
 __all__ = ["EpochBatches", "LabelledBatch", "LabelledWindows", "loader"]
@@ -23,31 +24,31 @@ class LabelledBatch(NamedTuple):
     mask: Tensor
     static: Tensor | None
     known_future: Tensor | None
-    duration: Tensor
+    answer: Tensor
     known: Tensor
 
 
 class LabelledWindows(Dataset[LabelledBatch]):
-    """Windows with the time to the event of each, indexed by whole batches."""
+    """Windows with the answer to each, indexed by whole batches."""
 
-    def __init__(self, windows: Windows, duration: NDArray[np.float64], known: NDArray[np.bool_]) -> None:
-        """`duration` and `known` are those of all rows of the fleet, `(n_rows,)`."""
+    def __init__(self, windows: Windows, labels: Labels) -> None:
+        """`labels` are those of the windows' fleet."""
         self.windows = windows
-        self.duration = duration[windows.rows].astype(np.float32)
-        self.known = known[windows.rows]
+        self.labels = labels
 
     def __len__(self) -> int:
         return len(self.windows)
 
     def __getitem__(self, index: NDArray[np.intp]) -> LabelledBatch:
         past, mask, static, future = self.windows.batch(index)
+        answer, known = self.labels.at(self.windows.rows[index])
         return LabelledBatch(
             past=torch.from_numpy(past),
             mask=torch.from_numpy(mask),
             static=None if static is None else torch.from_numpy(static),
             known_future=None if future is None else torch.from_numpy(future),
-            duration=torch.from_numpy(self.duration[index]),
-            known=torch.from_numpy(self.known[index]),
+            answer=torch.from_numpy(answer.astype(np.int64 if answer.dtype.kind == "i" else np.float32)),
+            known=torch.from_numpy(known),
         )
 
 

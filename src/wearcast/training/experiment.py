@@ -11,7 +11,7 @@ from wearcast.config import Strict
 from wearcast.datasets import Dataset
 from wearcast.features import Features, SequenceFeatures, StatisticsFeatures
 from wearcast.models import Backbone, LightGbm
-from wearcast.target import RulTarget, Target
+from wearcast.target import RulTarget, SensorTarget, Target
 from wearcast.windows import SplitSpec, WindowSpec
 
 __all__ = ["Calibration", "Experiment", "Optimiser", "TrainerSpec"]
@@ -76,13 +76,18 @@ class Experiment(Strict):
     seed: int = Field(0, ge=0, le=2**31 - 1)
 
     @model_validator(mode="after")
-    def _features_fit_backbone(self) -> Experiment:
+    def _parts_fit(self) -> Experiment:
         tabular = isinstance(self.backbone, LightGbm)
         if tabular != isinstance(self.features, StatisticsFeatures):
             kind = "statistics" if tabular else "sequence"
             raise ValueError(
                 f"backbone {self.backbone.kind!r} needs features.kind {kind!r}, not {self.features.kind!r}"
             )
+        if isinstance(self.target, SensorTarget):
+            if tabular:
+                raise ValueError("backbone 'lightgbm' does not forecast sensors; take a network, such as 'tft'")
+            if self.window.prediction_length < 1:
+                raise ValueError("target 'sensor' needs window.prediction_length, the steps ahead, of at least 1")
         return self
 
     @classmethod

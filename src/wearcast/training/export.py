@@ -46,7 +46,7 @@ def export_network(network: ForecastNetwork, sample: WindowBatch, path: Path) ->
             dynamo=True,
             opset_version=OPSET,
             input_names=list(tensors),
-            output_names=["survival"],
+            output_names=[network.head.output_name],
             dynamic_shapes={name: {0: batch} for name in tensors},
             external_data=False,
             verbose=False,

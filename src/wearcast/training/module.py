@@ -10,8 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from wearcast.errors import TrainingError
-from wearcast.models.network import ForecastNetwork
-from wearcast.models.time_to_event import TimeToEventLoss
+from wearcast.models.network import ForecastNetwork, Loss
 from wearcast.training.data import LabelledBatch
 from wearcast.training.experiment import Optimiser, TrainerSpec
 
@@ -24,7 +23,7 @@ class ForecastModule(lightning.LightningModule):
     def __init__(
         self,
         network: ForecastNetwork,
-        loss: TimeToEventLoss,
+        loss: Loss,
         optimiser: Optimiser,
         trainer: TrainerSpec,
         *,
@@ -45,8 +44,8 @@ class ForecastModule(lightning.LightningModule):
         self.register_buffer("offset_sd", offset_sd, persistent=False)
         self.offset_sd: Tensor
         self.history: list[dict[str, float]] = []
-        self.step_logits = torch.compile(network.logits) if trainer.compile else network.logits
-        self._squared: list[Tensor] = []
+        self.step_raw = torch.compile(network.raw) if trainer.compile else network.raw
+        self._errors: list[Tensor] = []
         self._losses: list[Tensor] = []
 
     def on_train_batch_start(self, batch: LabelledBatch, batch_idx: int) -> None:
@@ -55,11 +54,11 @@ class ForecastModule(lightning.LightningModule):
 
     def training_step(self, batch: LabelledBatch, batch_idx: int) -> Tensor:
         """Loss of one batch of noisy inputs."""
-        logits = self.step_logits(self._noisy(batch.past, batch.mask), batch.mask, batch.static, batch.known_future)
-        loss: Tensor = self.loss(logits.float(), batch.duration, batch.known)[0]
+        raw = self.step_raw(self._noisy(batch.past, batch.mask), batch.mask, batch.static, batch.known_future)
+        loss: Tensor = self.loss(raw.float(), batch.answer, batch.known)[0]
         if not torch.isfinite(loss):
             raise self._diverged("the loss", loss)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.duration))
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.past))
         return loss
 
     def _noisy(self, past: Tensor, mask: Tensor) -> Tensor:
@@ -76,21 +75,20 @@ class ForecastModule(lightning.LightningModule):
 
     def validation_step(self, batch: LabelledBatch, batch_idx: int) -> None:
         """Collect the error on held-out units, pooled over all of their windows."""
-        logits = self.network.logits(batch.past, batch.mask, batch.static, batch.known_future)
-        loss, mean = self.loss(logits.float(), batch.duration, batch.known)
-        error = mean - batch.duration.clamp(max=self.loss.max_rul)
-        self._squared.append(error[batch.known].square())
-        self._losses.append(loss.detach().expand(len(mean)))
+        raw = self.network.raw(batch.past, batch.mask, batch.static, batch.known_future)
+        loss, figure = self.loss(raw.float(), batch.answer, batch.known)
+        self._errors.append(self.loss.errors(figure, batch.answer, batch.known))
+        self._losses.append(loss.detach().expand(len(batch.past)))
 
     def on_validation_epoch_end(self) -> None:
         """Log the pooled validation error and loss; weights that are not finite never reach a checkpoint."""
-        pooled = torch.stack([torch.cat(self._squared).mean(), torch.cat(self._losses).mean()])
-        self._squared.clear()
+        pooled = torch.stack([torch.cat(self._errors).mean(), torch.cat(self._losses).mean()])
+        self._errors.clear()
         self._losses.clear()
         pooled = torch.as_tensor(self.trainer.strategy.reduce(pooled, reduce_op="mean"))
         if not torch.isfinite(pooled).all():
             raise self._diverged("the error on the held-out units", pooled[0])
-        self.log("val_rmse", pooled[0].sqrt(), prog_bar=True)
+        self.log(f"val_{self.loss.error_name}", self.loss.pooled(pooled[0]), prog_bar=True)
         self.log("val_loss", pooled[1])
 
     def on_train_epoch_end(self) -> None:

@@ -21,21 +21,24 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from numpy.typing import NDArray
 
 from wearcast.errors import ConfigError, TrainingError
 from wearcast.fleet import Fleet
+from wearcast.labels import Labels
 from wearcast.models.network import ForecastNetwork
 from wearcast.models.spec import Inputs, Network
-from wearcast.models.time_to_event import TimeToEventLoss
 from wearcast.training.data import EpochBatches, LabelledWindows, loader
 from wearcast.training.experiment import Experiment, TrainerSpec
 from wearcast.training.module import ForecastModule
 from wearcast.training.quiet import hushed
+from wearcast.training.tasks import Task
 from wearcast.windows import Preprocessing, Windows
 
 __all__ = ["TrainedNetwork", "train_network"]
 
 VALIDATION_WINDOWS = 4000
+MOST_TO_START_FROM = 200_000
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def train_network(
     preprocessing: Preprocessing,
     train: Fleet,
     validation: Fleet,
-    grid: np.ndarray,
+    task: Task,
     *,
     work: Path,
     resume: bool,
@@ -94,7 +97,7 @@ def train_network(
         experiment: with a network as backbone.
         preprocessing: fitted on `train`.
         train, validation: fleets without a common unit.
-        grid: edges of the survival curve.
+        task: what is learnt.
         work: where checkpoints lie.
         resume: go on from `work/last.ckpt` if it is there.
         progress: show a bar.
@@ -106,15 +109,12 @@ def train_network(
     """
     lightning.seed_everything(experiment.seed, workers=True, verbose=False)
     spec = experiment.trainer
-    seen = _labelled(train, preprocessing, experiment)
-    held_out = _labelled(validation, preprocessing, experiment, most=VALIDATION_WINDOWS)
-    network = build_network(experiment, preprocessing)
-    network.head.start_from(torch.from_numpy(base_hazard(seen.duration, seen.known, grid)))
-    loss = TimeToEventLoss(
-        torch.from_numpy(grid).float(),
-        max_rul=experiment.target.max_rul,
-        likelihood_weight=experiment.optimiser.likelihood_weight,
-    )
+    seen = _labelled(train, preprocessing, experiment, task)
+    held_out = _labelled(validation, preprocessing, experiment, task, most=VALIDATION_WINDOWS)
+    network = build_network(experiment, preprocessing, task)
+    some = seen.windows.rows[:: max(1, len(seen) // MOST_TO_START_FROM)]
+    task.start(network.head, *seen.labels.at(some))
+    loss = task.loss()
     n_sensors = len(preprocessing.sensors)
     module = ForecastModule(
         network,
@@ -127,10 +127,11 @@ def train_network(
     )
     # At the end of whole epochs: a training resumed from within one would not be what the unbroken one was.
     whole: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
-    best = ModelCheckpoint(dirpath=work, filename="best", monitor="val_rmse", mode="min", **whole)
+    error = f"val_{loss.error_name}"
+    best = ModelCheckpoint(dirpath=work, filename="best", monitor=error, mode="min", **whole)
     # Not `save_last`: that keeps the last checkpoint that was a best one, and a resumed training would lose the rest.
     last = ModelCheckpoint(dirpath=work, filename="last", **whole)
-    patience = Patience(monitor="val_rmse", mode="min", patience=spec.patience, check_finite=False)
+    patience = Patience(monitor=error, mode="min", patience=spec.patience, check_finite=False)
     callbacks: list[Callback] = [best, last, patience]
     if spec.weight_average > 0:
         from lightning.pytorch.callbacks import EMAWeightAveraging
@@ -223,9 +224,10 @@ def _plain_interrupts() -> Iterator[None]:
         raise
 
 
-def build_network(experiment: Experiment, preprocessing: Preprocessing) -> ForecastNetwork:
-    """The untrained network that fits the channels."""
-    assert isinstance(experiment.backbone, Network)  # noqa: S101 — the experiment's own validator holds this
+def build_network(experiment: Experiment, preprocessing: Preprocessing, task: Task) -> ForecastNetwork:
+    """The untrained network that fits the channels and the task."""
+    spec = experiment.backbone
+    assert isinstance(spec, Network)  # noqa: S101 — the experiment's own validator holds this
     inputs = Inputs(
         n_past=len(preprocessing.names),
         n_static=preprocessing.n_static,
@@ -233,26 +235,23 @@ def build_network(experiment: Experiment, preprocessing: Preprocessing) -> Forec
         context_length=experiment.window.context_length,
         prediction_length=experiment.window.prediction_length,
     )
-    return ForecastNetwork(experiment.backbone, inputs, experiment.target.bins, experiment.target.tail_bins)
-
-
-def base_hazard(duration: np.ndarray, known: np.ndarray, grid: np.ndarray) -> np.ndarray:
-    """The fleet's own hazard in each bin, `(n_bins,)`: events over windows at risk, with one of each to begin with."""
-    at = np.clip(np.searchsorted(grid, duration, side="right") - 1, 0, len(grid) - 2)
-    ended = np.bincount(at, minlength=len(grid) - 1)
-    events = np.bincount(at[known], minlength=len(grid) - 1)
-    at_risk = ended[::-1].cumsum()[::-1]
-    return np.asarray((events + 1.0) / (at_risk + 2.0), dtype=np.float32)
+    return ForecastNetwork(spec, inputs, lambda backbone: task.head(backbone, spec.dropout))
 
 
 def _labelled(
-    fleet: Fleet, preprocessing: Preprocessing, experiment: Experiment, most: int | None = None
+    fleet: Fleet, preprocessing: Preprocessing, experiment: Experiment, task: Task, most: int | None = None
 ) -> LabelledWindows:
-    duration, known = fleet.rul()
-    rows = np.arange(fleet.n_rows)
+    labels = task.answers(fleet)
+    rows = labels.rows
     if most is not None:
-        step = max(1, -(-len(rows) // most))
-        # The failed units apart: without a row of theirs there is no error to choose an epoch by.
-        rows = np.sort(np.concatenate([rows[known][::step], rows[~known][::step]]))
-    windows = Windows(preprocessing.transform(fleet), experiment.window, rows)
-    return LabelledWindows(windows, duration, known)
+        rows = thinned(rows, labels, most)
+    return LabelledWindows(Windows(preprocessing.transform(fleet), experiment.window, rows), labels)
+
+
+def thinned(rows: NDArray[np.int64], labels: Labels, most: int) -> NDArray[np.int64]:
+    """About `most` of the rows, evenly; those with a known answer apart: without one there is no error to go by."""
+    step = max(1, -(-len(rows) // most))
+    if step == 1:
+        return rows
+    known = np.asarray(labels.at(rows)[1].reshape(len(rows), -1).any(axis=1))
+    return np.sort(np.concatenate([rows[known][::step], rows[~known][::step]]))

@@ -7,14 +7,12 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 import wearcast
 from wearcast.bundle import (
@@ -30,33 +28,34 @@ from wearcast.bundle import (
     load_bundle,
     write_bundle,
 )
-from wearcast.distribution import Recalibration, TimeToEvent
-from wearcast.errors import BundleError, ConfigError, ExportError, require
-from wearcast.evaluation.calibration import calibrate_spread
+from wearcast.errors import BundleError, ConfigError, require
 from wearcast.fleet import Fleet
-from wearcast.inference import Engine, OnnxSession
+from wearcast.inference import Engine, OnnxSession, Output
 from wearcast.models import LightGbm
 from wearcast.training.experiment import Experiment
+from wearcast.training.tasks import Task, task_for
 from wearcast.windows import Preprocessing, UnitSplit, split_units
 
 __all__ = ["train"]
 
-Floats = NDArray[np.float64]
-
-TREE_TOLERANCE = 1e-4
+CALIBRATION_ROWS = 200_000
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What any kind of training leaves: files in a directory, and what the manifest says of them."""
+    """What any kind of training leaves: files in a directory, and what the manifest says of them.
+
+    Attributes:
+        parity: of the exported graph.
+        output: what the graph's numbers mean, calibrated.
+        held_out: figures on rows that the model had not seen.
+        history: metrics of each epoch.
+        facts: sizes and counts.
+    """
 
     parity: Parity
-    raw: TimeToEvent
-    """Uncalibrated distributions of rows that the model had not seen."""
-    rows: NDArray[np.int64]
-    """Those rows, of `fleet`."""
-    fleet: Fleet
-    calibration: Recalibration
+    output: Output
+    held_out: dict[str, float]
     history: list[dict[str, float]]
     facts: dict[str, float | int | str]
 
@@ -95,16 +94,18 @@ def train(
     check_place(root)
     started = time.perf_counter()
     fleet = experiment.dataset.load("train") if fleet is None else fleet
-    split = split_units(fleet, experiment.split, experiment.seed)
+    split = split_units(fleet, experiment.split, experiment.seed, experiment.target)
+    # Trees learn from every unit, each fold held out from the others' trees: none is set apart.
+    learnt = fleet if isinstance(experiment.backbone, LightGbm) else split.train
+    task = task_for(experiment, learnt)
     with write_bundle(root) as scratch:
         work = _work_directory(root, experiment, fleet, resume=resume)
-        fit = _train_trees if isinstance(experiment.backbone, LightGbm) else _train_network
-        fitted_on = fleet if isinstance(experiment.backbone, LightGbm) else split.train
-        preprocessing = Preprocessing.fit(fitted_on, experiment.features)
-        longest = float(np.max(fitted_on.rul()[0]))
-        grid = experiment.target.grid(longest)
-        trained = fit(experiment, preprocessing, fleet, split, grid, scratch, work, resume, progress)
-        manifest = _manifest(experiment, fleet, split, preprocessing, grid, trained, time.perf_counter() - started)
+        preprocessing = Preprocessing.fit(learnt, experiment.features)
+        if isinstance(experiment.backbone, LightGbm):
+            trained = _train_trees(experiment, preprocessing, fleet, task, scratch, progress=progress)
+        else:
+            trained = _train_network(experiment, preprocessing, split, task, scratch, work, resume, progress)
+        manifest = _manifest(experiment, fleet, split, preprocessing, trained, time.perf_counter() - started)
         (scratch / HISTORY).write_text(json.dumps(trained.history), encoding="utf-8")
         (scratch / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
     shutil.rmtree(work, ignore_errors=True)
@@ -149,9 +150,8 @@ def _is_first_process(experiment: Experiment) -> bool:
 def _train_network(
     experiment: Experiment,
     preprocessing: Preprocessing,
-    fleet: Fleet,
     split: UnitSplit,
-    grid: Floats,
+    task: Task,
     scratch: Path,
     work: Path,
     resume: bool,
@@ -162,116 +162,48 @@ def _train_network(
     from safetensors.torch import save
 
     from wearcast.training.export import TOLERANCE, export_network
-    from wearcast.training.network_training import train_network
+    from wearcast.training.network_training import thinned, train_network
 
     result = train_network(
-        experiment, preprocessing, split.train, split.validation, grid, work=work, resume=resume, progress=progress
+        experiment, preprocessing, split.train, split.validation, task, work=work, resume=resume, progress=progress
     )
     (scratch / WEIGHTS).write_bytes(save({k: v.contiguous() for k, v in result.network.state_dict().items()}))
     windows = result.validation.windows
     sample = windows.batch(np.linspace(0, len(windows) - 1, 64).astype(np.intp))
     difference = export_network(result.network, sample, scratch / GRAPH)
-    raw = _raw(experiment, preprocessing, grid, scratch / GRAPH, split.validation)
-    rows = np.arange(split.validation.n_rows)
-    duration, known = split.validation.rul()
-    calibration = Recalibration()
-    if experiment.calibration.kind == "spread":
-        calibration = calibrate_spread(raw, duration, known, split.validation.row_unit)
+    # Calibrated by the very path that serves.
+    labels = task.answers(split.validation)
+    rows = thinned(labels.rows, labels, CALIBRATION_ROWS)
+    session = OnnxSession(scratch / GRAPH)
+    engine = Engine(preprocessing, experiment.window, task.plain, session)
+    raw = engine.raw(preprocessing.transform(split.validation), rows)
+    output = task.output(raw, split.validation, rows)
     parameters = sum(p.numel() for p in result.network.parameters())
     return Trained(
         parity=Parity(reference="torch", windows=64, max_abs_difference=difference, tolerance=TOLERANCE),
-        raw=raw,
-        rows=rows,
-        fleet=split.validation,
-        calibration=calibration,
+        output=output,
+        held_out=task.held_out(output, raw, split.validation, rows),
         history=result.history,
         facts={"parameters": parameters, "epochs": len(result.history), "best_epoch": result.best_epoch},
     )
 
 
 def _train_trees(
-    experiment: Experiment,
-    preprocessing: Preprocessing,
-    fleet: Fleet,
-    split: UnitSplit,
-    grid: Floats,
-    scratch: Path,
-    work: Path,
-    resume: bool,
-    progress: bool,
+    experiment: Experiment, preprocessing: Preprocessing, fleet: Fleet, task: Task, scratch: Path, *, progress: bool
 ) -> Trained:
-    """Cross-fitted over all units of the fleet: every unit is held out once, so none is set apart."""
     require("lightgbm", extra="train")
     require("onnx", extra="train")
-    from wearcast.features import StatisticsFeatures
-    from wearcast.inference.engine import table_of
-    from wearcast.models.gradient_boosting import cross_fit, even_rows, interpolate
-    from wearcast.models.tree_graph import tree_graph
+    from wearcast.training.trees import fit_trees
 
-    spec, features = experiment.backbone, experiment.features
-    assert isinstance(spec, LightGbm)  # noqa: S101 — the caller's choice
-    assert isinstance(features, StatisticsFeatures)  # noqa: S101 — the experiment's own validator
-    channels = preprocessing.transform(fleet)
-    rows = even_rows(fleet.offsets, spec.rows_per_unit)
-    table = table_of(channels, rows, features)
-    duration, known = fleet.rul()
-    with _fold_progress(progress) as on_fold:
-        fitted = cross_fit(
-            spec,
-            table,
-            duration[rows],
-            known[rows],
-            fleet.row_unit[rows],
-            grid=grid,
-            max_rul=experiment.target.max_rul,
-            seed=experiment.seed,
-            on_fold=on_fold,
-        )
-    graph = tree_graph(fitted, table.shape[1])
-    (scratch / GRAPH).write_bytes(graph.SerializeToString())
-    sample = table[np.linspace(0, len(table) - 1, 256).astype(np.intp)]
-    difference = float(np.abs(OnnxSession(scratch / GRAPH).run({"table": sample}) - fitted.survival(sample)).max())
-    if not difference <= TREE_TOLERANCE:
-        raise ExportError(f"the exported graph differs from the trees by {difference:.2g}")
+    fitted = fit_trees(experiment, preprocessing, fleet, task, scratch / GRAPH, progress=progress)
+    output = task.output(fitted.raw, fleet, fitted.rows, out_of_fold=True)
     return Trained(
-        parity=Parity(
-            reference="lightgbm", windows=len(sample), max_abs_difference=difference, tolerance=TREE_TOLERANCE
-        ),
-        raw=TimeToEvent(grid, interpolate(fitted.out_of_fold, fitted.knots, fitted.curves)),
-        rows=rows,
-        fleet=fleet,
-        calibration=Recalibration(),  # the curves are those of out-of-fold rows already
+        parity=fitted.parity,
+        output=output,
+        held_out=task.held_out(output, fitted.raw, fleet, fitted.rows),
         history=[],
-        facts={"trees": sum(b.num_trees() for b in fitted.boosters), "columns": table.shape[1]},
+        facts={"trees": fitted.trees, "columns": fitted.columns},
     )
-
-
-class _fold_progress:  # noqa: N801 — used as a function
-    """A bar over the folds on stderr."""
-
-    def __init__(self, show: bool) -> None:
-        self.show = show
-
-    def __enter__(self) -> Callable[[int, int], None] | None:
-        if not self.show:
-            return None
-        from rich.console import Console
-        from rich.progress import Progress
-
-        self.bar = Progress(console=Console(stderr=True))
-        self.bar.start()
-        task = self.bar.add_task("trees, by fold of units", total=None)
-        return lambda done, total: self.bar.update(task, completed=done, total=total)
-
-    def __exit__(self, *_: object) -> None:
-        if self.show:
-            self.bar.stop()
-
-
-def _raw(experiment: Experiment, preprocessing: Preprocessing, grid: Floats, graph: Path, fleet: Fleet) -> TimeToEvent:
-    """Uncalibrated distributions at every row of the fleet, by the very path that serves."""
-    engine = Engine(preprocessing, experiment.window, experiment.target, grid, OnnxSession(graph))
-    return TimeToEvent(grid, engine.survival(preprocessing.transform(fleet), np.arange(fleet.n_rows)))
 
 
 def _manifest(
@@ -279,11 +211,9 @@ def _manifest(
     fleet: Fleet,
     split: UnitSplit,
     preprocessing: Preprocessing,
-    grid: Floats,
     trained: Trained,
     seconds: float,
 ) -> Manifest:
-    # Trees learn from every unit, each fold held out from the others' trees: none is unseen as a whole.
     cross_fitted = isinstance(experiment.backbone, LightGbm)
     learnt = fleet if cross_fitted else split.train
     return Manifest(
@@ -291,11 +221,10 @@ def _manifest(
         seed=experiment.seed,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         experiment=experiment.record(),
-        target=experiment.target,
+        target=experiment.target.resolved(learnt),
         window=experiment.window,
         preprocessing=preprocessing,
-        grid=tuple(grid.tolist()),
-        calibration={"raw": trained.calibration.raw, "calibrated": trained.calibration.calibrated},
+        output=trained.output,
         data=DataRecord(
             name=fleet.name,
             fingerprint=fleet.fingerprint,
@@ -305,27 +234,10 @@ def _manifest(
             notes=tuple(note.message for note in fleet.notes),
         ),
         parity=trained.parity,
-        metrics=_held_out_metrics(experiment, trained),
+        metrics=trained.held_out,
         training={"seconds": round(seconds, 2), **trained.facts},
         versions=_versions(),
     )
-
-
-def _held_out_metrics(experiment: Experiment, trained: Trained) -> dict[str, float]:
-    """Error and coverage on rows that the model had not seen, pooled."""
-    duration, known = trained.fleet.rul()
-    duration, known = duration[trained.rows], known[trained.rows]
-    if not known.any():
-        return {}
-    distribution = trained.calibration.apply(trained.raw)[known]
-    truth = duration[known]
-    error = distribution.expected(experiment.target.max_rul) - np.minimum(truth, experiment.target.max_rul)
-    low, high = distribution.quantile(0.05), distribution.quantile(0.95)
-    return {
-        "validation_rmse_capped": float(np.sqrt(np.mean(error**2))),
-        "validation_crps": float(distribution.crps(truth).mean()),
-        "validation_coverage_90": float(np.mean((low <= truth) & (truth <= high))),
-    }
 
 
 def _versions() -> dict[str, str]:

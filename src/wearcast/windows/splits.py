@@ -1,56 +1,62 @@
-"""Splits by unit: every window of a unit is on one side."""
+"""Splits by unit, or by time where there is but one unit: no reading is on both sides."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
+import polars as pl
 from pydantic import Field
 
 from wearcast.config import Strict
 from wearcast.errors import FleetError
 from wearcast.fleet import Fleet
+from wearcast.target import RulTarget, Target
 
 __all__ = ["SplitSpec", "UnitSplit", "split_units"]
 
 
 class SplitSpec(Strict):
-    """How the training fleet is divided by unit."""
+    """How the training fleet is divided."""
 
+    by: Literal["unit", "time"] = Field(
+        "unit", description="'time': the last part of each unit is held out, for what is learnt within a unit."
+    )
     validation_share: float = Field(
-        0.2, gt=0, lt=0.9, description="Share of the units held out for early stopping and calibration."
+        0.2, gt=0, lt=0.9, description="Share of the units, or of each history, held out for stopping and calibration."
     )
 
 
 @dataclass(frozen=True)
 class UnitSplit:
-    """Two fleets without a common unit."""
+    """Two fleets without a common unit, or if `by` is time, without a common stretch of time of a unit."""
 
     train: Fleet
     validation: Fleet
+    by: Literal["unit", "time"] = "unit"
 
     def __post_init__(self) -> None:
         both = set(self.train.units) & set(self.validation.units)
-        if both:
+        if self.by == "unit" and both:
             raise FleetError(f"unit {next(iter(both))!r} is on both sides of the split")
+        for unit in both:
+            if self.train.unit_frame(unit)["time"].max() >= self.validation.unit_frame(unit)["time"].min():  # type: ignore[operator]
+                raise FleetError(f"unit {unit!r} has one stretch of time on both sides of the split")
 
 
-def split_units(fleet: Fleet, spec: SplitSpec, seed: int) -> UnitSplit:
-    """Divide the fleet by unit, the same way for one seed; failed and censored units are divided alike.
+def split_units(fleet: Fleet, spec: SplitSpec, seed: int, target: Target | None = None) -> UnitSplit:
+    """Divide the fleet, the same way for one seed; by unit, units of each kind (failed, censored, …) are divided alike.
 
     Raises:
-        FleetError: fewer than two failed units, so that one side would have nothing to learn from.
+        FleetError: there are too few units that something can be learnt from, or a history is too short to divide.
     """
-    failed = np.isfinite(fleet.end_of_life_age)
-    if failed.sum() < 2:
-        raise FleetError(
-            f"{int(failed.sum())} of {fleet.n_units} units have failed; learning a time to failure takes at least 2",
-            where=fleet.name,
-            hint="add units that failed, or give their failure times as events",
-        )
+    if spec.by == "time":
+        return _split_time(fleet, spec)
+    kind = (target or RulTarget()).strata(fleet)
     rng = np.random.default_rng([seed, 0x5917])
     held_out: list[int] = []
-    for group in (np.flatnonzero(failed), np.flatnonzero(~failed)):
+    for group in (np.flatnonzero(kind == value) for value in np.unique(kind)[::-1]):
         share = round(len(group) * spec.validation_share)
         count = min(max(share, 1), len(group) - 1) if len(group) > 1 else 0
         held_out += rng.permutation(group)[:count].tolist()
@@ -59,3 +65,18 @@ def split_units(fleet: Fleet, spec: SplitSpec, seed: int) -> UnitSplit:
         train=fleet.select(unit for i, unit in enumerate(fleet.units) if i not in chosen),
         validation=fleet.select(unit for i, unit in enumerate(fleet.units) if i in chosen),
     )
+
+
+def _split_time(fleet: Fleet, spec: SplitSpec) -> UnitSplit:
+    sizes = np.diff(fleet.offsets)
+    kept = np.round(sizes * (1 - spec.validation_share)).astype(np.int64)
+    short = np.flatnonzero((kept < 1) | (kept >= sizes))
+    if len(short):
+        raise FleetError(
+            f"unit {fleet.units[short[0]]!r} has {sizes[short[0]]} readings, too few to divide by time",
+            where=fleet.name,
+            hint="take split.by unit, or leave such units out",
+        )
+    early = np.arange(fleet.n_rows) - np.repeat(fleet.offsets[:-1], sizes) < np.repeat(kept, sizes)
+    train, validation = (replace(fleet, frame=fleet.frame.filter(pl.Series(side))) for side in (early, ~early))
+    return UnitSplit(train, validation, by="time")

@@ -16,6 +16,7 @@ from wearcast.bundle import load_bundle
 from wearcast.cli import demo as demo_module
 from wearcast.cli.output import finite, print_table, write_whole
 from wearcast.errors import UsageError
+from wearcast.evaluation import Evaluation
 
 EVALUATE_KEYS = {"bundle", "dataset", "split", "target", "n_units", "n_windows", "seed", "metrics"}
 METRICS = {
@@ -273,6 +274,7 @@ def test_the_first_units_are_those_that_may_fail_soonest(bundle: Path):
     from wearcast.cli.options import MappingFlags
 
     evaluation = evaluate_bundle(load_bundle(bundle), None, MappingFlags(), None)
+    assert isinstance(evaluation, Evaluation)
     columns, rows = demo_module.first_to_look_at(evaluation)
     last = evaluation.forecast.select(evaluation.last)
     lowest = last.distribution.quantile(0.05).argsort(kind="stable")[:3]

@@ -10,7 +10,8 @@ import pytest
 from tests.fixtures.forecasters import Oracle, SimpleManifest, make_judged_fleet
 
 from wearcast.errors import UsageError
-from wearcast.evaluation import Evaluation, compare, evaluate
+from wearcast.evaluation import Evaluation, compare
+from wearcast.evaluation.protocol import evaluate_rul as evaluate
 
 
 def runs(name: str, *, sd: float, seeds=(1, 2, 3), fleet_seed: int = 0, units: int = 30) -> list[Evaluation]:

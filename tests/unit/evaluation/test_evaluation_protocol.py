@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from tests.fixtures.forecasters import Oracle, SimpleData, SimpleManifest, make_judged_fleet
 
-from wearcast import Forecast
 from wearcast.bundle import Bundle
 from wearcast.distribution import TimeToEvent
 from wearcast.errors import FleetError, ModelError
-from wearcast.evaluation import Evaluation, Forecaster, evaluate
+from wearcast.evaluation import Evaluation, Forecaster
 from wearcast.evaluation.metrics import nasa_score
+from wearcast.evaluation.protocol import evaluate_rul as evaluate
+from wearcast.forecast import RulForecast
 
 NAMES = {
     "rmse_capped",
@@ -127,7 +128,7 @@ def test_rows_are_matched_by_unit_and_time():
     class Shuffled(Oracle):
         """The oracle with its rows turned round."""
 
-        def predict(self, fleet, *, every=None, without=()) -> Forecast:
+        def predict(self, fleet, *, every=None, without=()) -> RulForecast:
             """Last row first."""
             forecast = super().predict(fleet, every=every, without=without)
             return forecast.select(np.arange(len(forecast))[::-1])
@@ -143,7 +144,7 @@ def test_a_forecast_that_misses_readings_is_refused():
     class Lazy(Oracle):
         """Leaves out the first row."""
 
-        def predict(self, fleet, *, every=None, without=()) -> Forecast:
+        def predict(self, fleet, *, every=None, without=()) -> RulForecast:
             """One row too few."""
             forecast = super().predict(fleet, every=every, without=without)
             return forecast.select(np.arange(1, len(forecast)))
@@ -160,7 +161,7 @@ def test_a_forecast_that_is_not_a_number_is_refused():
     class Broken(Oracle):
         """Has lost its mind."""
 
-        def predict(self, fleet, *, every=None, without=()) -> Forecast:
+        def predict(self, fleet, *, every=None, without=()) -> RulForecast:
             """Survival of NaN."""
             forecast = super().predict(fleet, every=every, without=without)
             survival = np.full_like(forecast.distribution.survival, np.nan)

@@ -15,7 +15,8 @@ from tests.fixtures.forecasters import Oracle, make_judged_fleet
 
 from wearcast import Fleet
 from wearcast.errors import MissingExtraError, UsageError
-from wearcast.evaluation import evaluate, plots, report, write_report
+from wearcast.evaluation import plots, report, write_report
+from wearcast.evaluation.protocol import evaluate_rul as evaluate
 from wearcast.evaluation.report import look_first
 
 HOSTILE = [

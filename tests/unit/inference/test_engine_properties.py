@@ -62,16 +62,16 @@ def test_units_never_seen_are_forecast_from_their_first_reading(kind: str, train
 def test_a_short_history_is_forecast_as_the_same_readings_of_a_longer_one(trained: TrainedByKind):
     """Padding is nothing: the sixth of forty readings knows as much as the sixth of six."""
     source = trained("cnn_bilstm")
-    whole = source.bundle.predict(source.fleet, every=1)
+    whole = source.predict(source.fleet, every=1)
     index = [int(start) + 5 for start in source.fleet.offsets[:-1]]
-    short = source.bundle.predict(cut(source, [6] * source.fleet.n_units))
+    short = source.predict(cut(source, [6] * source.fleet.n_units))
     np.testing.assert_allclose(short.rul, whole.select(index).rul, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_sensor_that_says_nothing_at_all_is_flagged_and_forecast(kind: str, trained: TrainedByKind):
     source = trained(kind)
-    forecast = source.bundle.predict(edited(source.fleet, s1=pl.lit(float("nan"))))
+    forecast = source.predict(edited(source.fleet, s1=pl.lit(float("nan"))))
     assert all(flags == ("missing_readings",) for flags in forecast.flags)
     assert np.isfinite(forecast.rul).all()
 
@@ -88,7 +88,7 @@ def test_no_unit_no_forecast(trained: TrainedByKind):
     for kind in KINDS:
         forecast = trained(kind).bundle.predict(trained(kind).fleet.select([]))
         assert len(forecast) == 0
-        assert forecast.to_frame().columns == source.bundle.predict(source.fleet).to_frame().columns
+        assert forecast.to_frame().columns == source.predict(source.fleet).to_frame().columns
 
 
 # ------------------------------------------------------------------ other units, the future
@@ -100,9 +100,9 @@ def test_no_unit_no_forecast(trained: TrainedByKind):
 def test_a_forecast_does_not_depend_on_the_rest_of_the_fleet(kind: str, readings: list[int], trained: TrainedByKind):
     source = trained(kind)
     fleet = cut(source, readings)
-    together = source.bundle.predict(fleet)
+    together = source.predict(fleet)
     for row, unit in enumerate(fleet.units):
-        alone = source.bundle.predict(fleet.select([unit]))
+        alone = source.predict(fleet.select([unit]))
         np.testing.assert_allclose(alone.rul, together.rul[row : row + 1], rtol=1e-5)
         assert alone.flags[0] == together.flags[row]
 
@@ -129,8 +129,8 @@ def test_what_comes_later_changes_no_forecast(
         name: pl.when(past).then(pl.col(name)).otherwise(pl.lit(value))
         for name, value in zip((*SENSORS, "load"), values, strict=True)
     }
-    before = source.bundle.predict(fleet, every=1).to_frame().filter(past)
-    after = source.bundle.predict(edited(fleet, **changes), every=1).to_frame().filter(past)
+    before = source.predict(fleet, every=1).to_frame().filter(past)
+    after = source.predict(edited(fleet, **changes), every=1).to_frame().filter(past)
     assert before.height == now
     np.testing.assert_allclose(after["rul"], before["rul"], rtol=1e-5)
     assert after["flags"].to_list() == before["flags"].to_list()
@@ -141,7 +141,7 @@ def test_what_is_planned_is_used(trained: TrainedByKind):
     source = trained("tft")
     past = pl.col("time") <= 20
     changed = edited(source.fleet, plan=pl.when(past).then(pl.col("plan")).otherwise(pl.lit(3.0)))
-    before, after = (source.bundle.predict(f, every=1).to_frame().filter(pl.col("time") == 20) for f in
+    before, after = (source.predict(f, every=1).to_frame().filter(pl.col("time") == 20) for f in
                      (source.fleet, changed))  # fmt: skip
     assert not np.allclose(before["rul"], after["rul"], rtol=1e-4)
 
@@ -156,9 +156,9 @@ def test_the_size_of_a_batch_does_not_show(
 ):
     source = trained(kind)
     fleet = cut(source, [7, 1, 3])
-    expected = source.bundle.predict(fleet, every=1)
+    expected = source.predict(fleet, every=1)
     monkeypatch.setattr(engine_module, "BATCH", batch)
-    found = source.bundle.predict(fleet, every=1)
+    found = source.predict(fleet, every=1)
     np.testing.assert_allclose(found.rul, expected.rul, rtol=1e-5)
     np.testing.assert_allclose(found.distribution.survival, expected.distribution.survival, atol=1e-5)
 
@@ -172,7 +172,7 @@ def test_each_step_back_from_the_last_reading(every: int, trained: TrainedByKind
     for n in (9, 1, 14):
         wanted += sorted(first + n - 1 - back for back in range(0, n, every))
         first += n
-    whole, some = source.bundle.predict(fleet, every=1), source.bundle.predict(fleet, every=every)
+    whole, some = source.predict(fleet, every=1), source.predict(fleet, every=every)
     assert some.time.to_list() == whole.select(wanted).time.to_list()
     np.testing.assert_array_equal(some.rul, whole.select(wanted).rul)
 
@@ -188,9 +188,9 @@ def test_a_sensor_left_out_is_not_read(kind: str, trained: TrainedByKind):
     """Whatever it says, the forecast is the same; with it, it is not."""
     source = trained(kind)
     other = edited(source.fleet, s2=pl.col("s2") * -2 + 1)
-    hidden, hidden_other = (source.bundle.predict(fleet, every=3, without=["s2"]) for fleet in (source.fleet, other))
+    hidden, hidden_other = (source.predict(fleet, every=3, without=["s2"]) for fleet in (source.fleet, other))
     np.testing.assert_array_equal(hidden.rul, hidden_other.rul)
-    seen, seen_other = (source.bundle.predict(fleet, every=3) for fleet in (source.fleet, other))
+    seen, seen_other = (source.predict(fleet, every=3) for fleet in (source.fleet, other))
     assert not np.allclose(seen.rul, seen_other.rul, rtol=1e-4)
     assert not np.allclose(seen.rul, hidden.rul, rtol=1e-4)
 
@@ -200,7 +200,7 @@ def test_only_sensors_can_be_left_out(without: list[str], trained: TrainedByKind
     """A wrong name would be silently obeyed; a bare text is a collection of its letters."""
     source = trained("lightgbm")
     with pytest.raises(UsageError, match="there is no sensor"):
-        source.bundle.predict(source.fleet, without=without)
+        source.predict(source.fleet, without=without)
 
 
 # ------------------------------------------------------------------ fleets that do not fit
@@ -210,7 +210,7 @@ def test_only_sensors_can_be_left_out(without: list[str], trained: TrainedByKind
 def test_every_column_that_the_model_reads_is_asked_for(column: str, trained: TrainedByKind):
     source = trained("tft")
     with pytest.raises(FleetError, match=f"column '{column}' is missing; the model needs") as caught:
-        source.bundle.predict(replace(source.fleet, frame=source.fleet.frame.drop(column)))
+        source.predict(replace(source.fleet, frame=source.fleet.frame.drop(column)))
     assert caught.value.exit_code == 3
 
 
@@ -219,18 +219,18 @@ def test_another_unit_of_time_is_refused(trained: TrainedByKind):
     stamped = source.fleet.frame.with_columns(time=pl.datetime(2026, 1, 1) + pl.duration(hours=pl.col("time")))
     fleet = Fleet.from_frame(stamped, unit="unit", time="time", sensors=SENSORS, settings=["load"])
     with pytest.raises(FleetError, match="time is in hours, but the model was trained on cycles"):
-        source.bundle.predict(fleet)
+        source.predict(fleet)
 
 
 def test_the_order_of_columns_is_of_no_account(trained: TrainedByKind):
     source = trained("tft")
     turned = replace(source.fleet, frame=source.fleet.frame.select(sorted(source.fleet.frame.columns, reverse=True)))
-    np.testing.assert_array_equal(source.bundle.predict(turned).rul, source.bundle.predict(source.fleet).rul)
+    np.testing.assert_array_equal(source.predict(turned).rul, source.predict(source.fleet).rul)
 
 
 def test_a_site_never_seen_is_no_site(trained: TrainedByKind):
     source = trained("tft")
     moved = replace(source.fleet, frame=source.fleet.frame.with_columns(site=pl.lit("moon")))
-    found = source.bundle.predict(moved)
+    found = source.predict(moved)
     assert np.isfinite(found.rul).all()
     assert (source.bundle.engine.preprocessing.transform(moved).static[:, -2:] == 0).all()

@@ -11,7 +11,7 @@ from tests.fixtures.experiments import SMALL
 
 from wearcast.models.network import ForecastNetwork
 from wearcast.models.spec import Backbone, Inputs, Network
-from wearcast.models.time_to_event import TimeToEventLoss
+from wearcast.models.time_to_event import TimeToEventHead, TimeToEventLoss
 from wearcast.training.export import export_network
 from wearcast.windows import WindowBatch
 
@@ -30,7 +30,7 @@ def make_network(kind: str, inputs: Inputs, seed: int = 0) -> ForecastNetwork:
     torch.manual_seed(seed)
     spec = SMALL[kind]
     assert isinstance(spec, Network)
-    return ForecastNetwork(spec, inputs, NEAR, TAIL)
+    return ForecastNetwork(spec, inputs, lambda backbone: TimeToEventHead(backbone.d_state, NEAR, TAIL))
 
 
 def make_batch(inputs: Inputs, n: int = 8, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -69,7 +69,7 @@ def test_gradients_are_finite_and_reach_every_parameter(kind):
     network = make_network(kind, inputs)
     loss = TimeToEventLoss(GRID, max_rul=10.0, likelihood_weight=1.0)
     known = torch.tensor([True, False] * 4)
-    value, _ = loss(network.logits(**make_batch(inputs)), torch.linspace(0, 24, 8), known)
+    value, _ = loss(network.raw(**make_batch(inputs)), torch.linspace(0, 24, 8), known)
     value.backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
@@ -95,7 +95,7 @@ def test_eight_windows_can_be_learnt_by_heart(kind):
     optimiser = torch.optim.Adam(network.parameters(), lr=0.02)
     for _ in range(250):
         optimiser.zero_grad()
-        value, mean = loss(network.logits(**batch), duration, known)
+        value, mean = loss(network.raw(**batch), duration, known)
         value.backward()
         optimiser.step()
     assert (mean - duration).abs().max() < 1.0

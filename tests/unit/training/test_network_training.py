@@ -22,10 +22,12 @@ from tests.fixtures.fleets import make_fleet
 from wearcast import Fleet
 from wearcast.errors import ConfigError, TrainingError
 from wearcast.models import CnnBiLstm, Tft
+from wearcast.target import RulTarget
 from wearcast.training import Experiment
 from wearcast.training import network_training as network_training_module
 from wearcast.training.module import ForecastModule
 from wearcast.training.network_training import TrainedNetwork, train_network
+from wearcast.training.tasks import task_for
 from wearcast.windows import Preprocessing, split_units
 
 EPOCHS = 6
@@ -46,10 +48,10 @@ def fit(experiment: Experiment, work: Path, *, fleet: Fleet | None = None, resum
     """Train the network alone: no export, no bundle."""
     split = split_units(fleet or training_fleet(), experiment.split, experiment.seed)
     preprocessing = Preprocessing.fit(split.train, experiment.features)
-    grid = experiment.target.grid(float(split.train.rul()[0].max()))
+    task = task_for(experiment, split.train)
     work.mkdir(parents=True, exist_ok=True)
     return train_network(
-        experiment, preprocessing, split.train, split.validation, grid, work=work, resume=resume, progress=False
+        experiment, preprocessing, split.train, split.validation, task, work=work, resume=resume, progress=False
     )
 
 
@@ -100,10 +102,10 @@ def test_the_best_epoch_is_kept_not_the_last(tmp_path: Path):
     assert trained.best_epoch == int(np.argmin(scores)) < len(scores) - 1
     batch = trained.validation[np.arange(len(trained.validation))]
     survival = trained.network(batch.past, batch.mask, batch.static, batch.known_future).detach()
-    grid = torch.tensor(make_experiment().target.grid(float(training_fleet().rul()[0].max())))
+    grid = torch.tensor(RulTarget(max_rul=30.0, bins=12, tail_bins=3).grid(float(training_fleet().rul()[0].max())))
     widths = torch.diff(grid[: 12 + 1])
     mean = ((survival[:, :12] + survival[:, 1:13]) / 2 * widths).sum(dim=1)
-    error = (mean - batch.duration.clamp(max=30.0))[batch.known]
+    error = (mean - batch.answer.clamp(max=30.0))[batch.known]
     assert float(error.square().mean().sqrt()) == pytest.approx(min(scores), rel=1e-4)
 
 
@@ -308,8 +310,9 @@ def test_validation_always_sees_a_failed_unit(tmp_path: Path, monkeypatch: pytes
     fleet = replace(whole, frame=whole.frame.filter(~pl.col("unit").is_in(failed) | late))
     monkeypatch.setattr(network_training_module, "VALIDATION_WINDOWS", 6)
     trained = fit(experiment, tmp_path, fleet=fleet)
-    assert trained.validation.known.any()
-    assert not trained.validation.known.all()
+    known = trained.validation.labels.at(trained.validation.windows.rows)[1]
+    assert known.any()
+    assert not known.all()
     assert np.isfinite(trained.history[0]["val_rmse"])
 
 
@@ -338,9 +341,9 @@ def test_a_bar_is_shown_when_asked_for(tmp_path: Path, capfd: pytest.CaptureFixt
     experiment = make_noisy_experiment(epochs=1)
     split = split_units(training_fleet(), experiment.split, 0)
     preprocessing = Preprocessing.fit(split.train, experiment.features)
-    grid = experiment.target.grid(50.0)
+    task = task_for(experiment, split.train)
     train_network(
-        experiment, preprocessing, split.train, split.validation, grid, work=tmp_path, resume=False, progress=True
+        experiment, preprocessing, split.train, split.validation, task, work=tmp_path, resume=False, progress=True
     )
     assert "Epoch" in "".join(capfd.readouterr())
 

@@ -1,0 +1,108 @@
+"""What every evaluation beside that of RUL has in common: whose forecasts, of what, and the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wearcast.evaluation.protocol import Forecaster
+from wearcast.fleet import Fleet
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["Judged", "Record"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """Whose forecasts, of what."""
+
+    bundle: str
+    recipe: str
+    dataset: str
+    split: str
+    target: str
+    seed: int
+    trained_on: bool
+
+    @classmethod
+    def of(cls, bundle: Forecaster, fleet: Fleet, split: str, seed: int | None) -> Record:
+        """Of this bundle and fleet."""
+        manifest = bundle.manifest
+        return cls(
+            bundle=str(bundle.path),
+            recipe=manifest.name,
+            dataset=fleet.name.removesuffix(f" {split}"),
+            split=split,
+            target=manifest.target.kind,
+            seed=manifest.seed if seed is None else seed,
+            trained_on=manifest.data.fingerprint == fleet.fingerprint,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """One bundle's forecasts of one fleet, and how right they were.
+
+    Attributes:
+        record: whose forecasts, of what.
+        fleet: the fleet.
+        metrics: value of each figure, None where the truth is not known.
+        n_windows: how many forecasts there are.
+        n_scored: how many of them have a known truth.
+    """
+
+    record: Record
+    fleet: Fleet
+    metrics: Mapping[str, Any]
+    n_windows: int
+    n_scored: int
+
+    @property
+    def truth(self) -> str:
+        """Whether the truth of all, of some or of no forecast is known."""
+        return "unknown" if not self.n_scored else "known" if self.n_scored == self.n_windows else "partial"
+
+    @property
+    def truth_note(self) -> str:
+        """One plain sentence on what could be scored."""
+        if self.truth == "unknown":
+            return f"What came of none of the {self.n_windows} forecasts is known: nothing is scored, they stand."
+        return f"What came of {self.n_scored} of {self.n_windows} forecasts is known: these are scored."
+
+    @property
+    def last(self) -> NDArray[np.intp]:
+        """Row of the last forecast of each unit, `(n_units,)`."""
+        return np.asarray(self.fleet.offsets[1:].astype(np.intp) - 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that `evaluate --json` prints."""
+        record = {k: v for k, v in self.record.__dict__.items() if k != "trained_on"}
+        return {
+            **record,
+            "n_units": self.fleet.n_units,
+            "n_windows": self.n_windows,
+            "metrics": dict(self.metrics),
+            "trained_on_this_data": self.record.trained_on,
+            "truth": self.truth,
+            "truth_note": self.truth_note,
+            "n_windows_scored": self.n_scored,
+        }
+
+    def table(self) -> Table:
+        """The figures as a table for the terminal."""
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=f"{self.record.recipe} on {self.record.dataset} {self.record.split}")
+        table.add_column("figure")
+        table.add_column("value", justify="right")
+        for name, value in self.metrics.items():
+            if isinstance(value, int | float) or value is None:
+                table.add_row(name, Text("—" if value is None else f"{value:.4g}"))
+        return table
