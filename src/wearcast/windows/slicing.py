@@ -87,6 +87,6 @@ class Windows:
             return None
         at = rows[:, None] + np.arange(1, self.spec.prediction_length + 1)
         last = self.channels.offsets[unit + 1, None] - 1
-        future: NDArray[np.float32] = self.channels.values[:, columns].take(np.minimum(at, last), axis=0)
+        future: NDArray[np.float32] = self.channels.values.take(np.minimum(at, last), axis=0)[:, :, columns]
         future[at > last] = 0.0
         return future
