@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wearcast.errors import FleetError, UsageError
-from wearcast.features.segments import Floats, check_band, check_rate, check_segments, over
+from wearcast.features.segments import Floats, blocks, check_band, check_rate, check_segments, over
 from wearcast.features.spectrum import Spectrum, Window, power_spectrum
 
 __all__ = ["band_pass", "envelope_spectrum", "line_names", "line_ratios", "squared_envelope"]
@@ -53,10 +53,15 @@ def squared_envelope(segments: ArrayLike, sampling_rate_hz: float, band_hz: tupl
     x = check_segments(segments, shortest=4)
     samples = x.shape[1]
     kept = _bins(samples, sampling_rate_hz, band_hz)
-    band = np.fft.rfft(x, axis=1)[:, kept]
-    band[:, (1 if kept.start == 0 else 0) : (-1 if kept.stop * 2 - 2 == samples else None)] *= 2
-    analytic = np.fft.ifft(band, n=samples, axis=1)
-    return np.asarray(analytic.real**2 + analytic.imag**2)
+    paired = slice(1 if kept.start == 0 else 0, -1 if kept.stop * 2 - 2 == samples else None)
+    out = np.empty_like(x)
+    for block in blocks(x):
+        band = np.fft.rfft(x[block], axis=1)[:, kept]
+        band[:, paired] *= 2
+        parts = np.fft.ifft(band, n=samples, axis=1).view(x.dtype)
+        np.square(parts, out=parts)
+        np.add(parts[:, ::2], parts[:, 1::2], out=out[block])
+    return out
 
 
 def envelope_spectrum(

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wearcast.errors import FleetError, UsageError
 
-__all__ = ["Floats", "check_band", "check_edges", "check_rate", "check_segments", "is_flat", "over"]
+__all__ = ["Floats", "blocks", "check_band", "check_edges", "check_rate", "check_segments", "is_flat", "over"]
 
 Floats = NDArray[np.floating[Any]]
+
+_BLOCK_BYTES: Final = 1 << 19
+"""What stays in a core's cache: whole tables at once would wait for memory at each step."""
 
 
 def check_segments(segments: ArrayLike, *, shortest: int = 2) -> Floats:
@@ -81,6 +84,13 @@ def check_band(band_hz: tuple[float, float], sampling_rate_hz: float) -> tuple[f
     """
     low, high = check_edges(band_hz, check_rate(sampling_rate_hz) / 2)
     return float(low), float(high)
+
+
+def blocks(segments: Floats) -> Iterator[slice]:
+    """Rows to work on at a time, so that a block of segments and what is made of it stay in the cache."""
+    step = max(1, _BLOCK_BYTES // max(1, segments.shape[1] * segments.itemsize))
+    for first in range(0, len(segments), step):
+        yield slice(first, first + step)
 
 
 def is_flat(spread: Floats, size: Floats) -> NDArray[np.bool_]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wearcast.errors import FleetError, UsageError
-from wearcast.features.segments import Floats, check_edges, check_rate, check_segments, over
+from wearcast.features.segments import Floats, blocks, check_edges, check_rate, check_segments, over
 
 __all__ = [
     "Spectrum",
@@ -58,11 +58,7 @@ class Spectrum:
     @property
     def amplitude(self) -> Floats:
         """Height of the sine that would make each bin, `(n, bins)`: a sine of amplitude a on a bin reads a."""
-        sides = np.full(len(self.frequencies_hz), 2.0)
-        sides[0] = 1.0
-        if self.samples % 2 == 0:
-            sides[-1] = 1.0
-        return np.sqrt(self.power * (sides * self.noise_bandwidth).astype(self.power.dtype))
+        return np.sqrt(self.power * (_sides(self.samples) * self.noise_bandwidth).astype(self.power.dtype))
 
 
 def power_spectrum(segments: ArrayLike, sampling_rate_hz: float, *, window: Window = "hann") -> Spectrum:
@@ -83,12 +79,17 @@ def power_spectrum(segments: ArrayLike, sampling_rate_hz: float, *, window: Wind
     x = check_segments(segments, shortest=4)
     samples = x.shape[1]
     weights = _weights(window, samples)
-    x = (x - x.mean(axis=1, keepdims=True)) * weights.astype(x.dtype)
-    transform = np.fft.rfft(x, axis=1)
-    power = transform.real**2 + transform.imag**2
+    taper = weights.astype(x.dtype)
     squares = float(weights @ weights)
-    power[:, 1 : (samples + 1) // 2] *= 2
-    power /= samples * squares
+    scale = (_sides(samples) / (samples * squares)).astype(x.dtype)
+    power = np.empty((len(x), samples // 2 + 1), dtype=x.dtype)
+    for block in blocks(x):
+        centred = x[block] - x[block].mean(axis=1, keepdims=True)
+        transform = np.fft.rfft(np.multiply(centred, taper, out=centred), axis=1)
+        parts = transform.view(x.dtype)
+        np.square(parts, out=parts)
+        np.add(parts[:, ::2], parts[:, 1::2], out=power[block])
+        power[block] *= scale
     return Spectrum(
         frequencies_hz=np.arange(samples // 2 + 1) * (rate / samples),
         power=power,
@@ -196,19 +197,29 @@ def shape_features(spectrum: Spectrum) -> Floats:
         `(n, 5)`, columns as `shape_names` says; NaN for a segment without power.
     """
     power = spectrum.power[:, 1:]
-    p = over(power, np.broadcast_to(_total(power), power.shape)).astype(np.float64, copy=False)
+    out = np.empty((len(power), 5), dtype=power.dtype)
     scale = spectrum.frequencies_hz[-1]
-    f = spectrum.frequencies_hz[1:] / scale
-    # Raw moments by one matrix product, f within 0 to 1; central ones from them.
-    m1, m2, m3, m4 = (p @ np.stack([f, f**2, f**3, f**4], axis=1)).T
-    variance = np.maximum(m2 - m1**2, 0.0)
-    third = m3 - 3 * m1 * m2 + 2 * m1**3
-    fourth = m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4
-    wide = np.where(variance > 1e-12, variance, 0.0)
-    logarithm = np.log(p, out=np.zeros_like(p), where=p > 0)
-    entropy = -np.einsum("ij,ij->i", p, logarithm) / np.log(p.shape[1])
-    out = [m1 * scale, np.sqrt(variance) * scale, over(third, wide**1.5), over(fourth, wide**2), entropy]
-    return np.stack(out, axis=1).astype(power.dtype)
+    for block in blocks(power):
+        out[block] = _shape(power[block], (spectrum.frequencies_hz[1:] / scale).astype(power.dtype))
+    out[:, :2] *= power.dtype.type(scale)
+    return out
+
+
+def _shape(power: Floats, f: Floats) -> Floats:
+    """Shapes of a block of spectra over frequencies from 0 to 1."""
+    total = _total(power)
+    p = power * over(np.ones_like(total), total)
+    centroid = np.vecdot(p, f)
+    distance = f - centroid[:, None]
+    weighted = p * distance
+    variance = np.vecdot(weighted, distance)
+    np.multiply(weighted, distance, out=weighted)
+    squares = np.square(distance)
+    third, fourth = np.vecdot(weighted, distance), np.vecdot(weighted, squares)
+    logarithm = np.log(np.maximum(p, np.finfo(p.dtype).tiny))
+    entropy = -np.vecdot(p, logarithm) / np.log(p.shape[1])
+    wide = np.where(variance > 1e-10, variance, 0).astype(p.dtype)
+    return np.stack([centroid, np.sqrt(variance), over(third, wide**1.5), over(fourth, wide**2), entropy], axis=1)
 
 
 def spectral_kurtosis(
@@ -242,6 +253,15 @@ def spectral_kurtosis(
     kurtosis = over((power**2).mean(axis=1), mean**2) - 2
     frequencies = np.arange(frame // 2 + 1) * (rate / frame)
     return frequencies.astype(np.float64), np.asarray(kurtosis, dtype=np.float64)
+
+
+def _sides(samples: int) -> NDArray[np.float64]:
+    """How many bins of the two-sided spectrum each bin stands for: two, but for 0 and half the sampling rate."""
+    sides = np.full(samples // 2 + 1, 2.0)
+    sides[0] = 1.0
+    if samples % 2 == 0:
+        sides[-1] = 1.0
+    return sides
 
 
 def _total(power: Floats) -> Floats:

@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from wearcast.features.segments import Floats, check_segments, is_flat, over
+from wearcast.features.segments import Floats, blocks, check_segments, is_flat, over
 
 __all__ = ["waveform_features", "waveform_names"]
 
@@ -63,41 +63,48 @@ def waveform_features(segments: ArrayLike, *, centred: bool = True) -> Floats:
         FleetError: a segment is shorter than two samples or holds NaN.
     """
     x = check_segments(segments)
-    mean = x.mean(axis=1, keepdims=True)
-    size = np.abs(x).max(axis=1)
-    deviation = x - mean
-    squares = deviation * deviation
-    sd = np.sqrt(squares.mean(axis=1))
-    flat = is_flat(sd, size)
-    if centred:
-        x = np.where(flat[:, None], x.dtype.type(0), deviation)
-    magnitude = np.abs(x)
-    peak = magnitude.max(axis=1)
-    rms = np.sqrt(squares.mean(axis=1) if centred else (x * x).mean(axis=1))
-    rms = np.where(peak > 0, rms, x.dtype.type(0))
-    mean_absolute = magnitude.mean(axis=1)
-    root = np.sqrt(magnitude, out=magnitude).mean(axis=1)
     out = np.empty((len(x), len(_NAMES)), dtype=x.dtype)
+    for block in blocks(x):
+        _describe(x[block], centred, out[block])
+    return out
+
+
+def _describe(x: Floats, centred: bool, out: Floats) -> None:
+    """Write the features of a block of segments."""
+    samples = x.shape[1]
+    ones = np.ones(samples, dtype=x.dtype)  # a product with ones adds up faster than a sum
+    mean, highest, lowest = x.mean(axis=1), x.max(axis=1), x.min(axis=1)
+    deviation = x - mean[:, None]
+    mean_square = np.vecdot(deviation, deviation) / samples
+    sd = np.sqrt(mean_square)
+    flat = is_flat(sd, np.maximum(highest, -lowest))
+    if centred:
+        x, deviation[flat] = deviation, 0
+        highest, lowest = (np.where(flat, 0, side - mean).astype(x.dtype) for side in (highest, lowest))
+    magnitude = np.abs(x)
+    peak = np.maximum(highest, -lowest)
+    mean_absolute = magnitude @ ones / samples
+    rms = np.sqrt(mean_square if centred else np.vecdot(x, x) / samples)
+    rms[peak == 0] = 0
+    root = np.sqrt(magnitude, out=magnitude) @ ones / samples
     out[:, 0] = rms
     out[:, 1] = peak
-    out[:, 2] = x.max(axis=1) - x.min(axis=1)
+    out[:, 2] = highest - lowest
     out[:, 3] = mean_absolute
     out[:, 4] = over(peak, rms)
     out[:, 5] = over(rms, mean_absolute)
     out[:, 6] = over(peak, mean_absolute)
     out[:, 7] = over(peak, root * root)
-    out[:, 8:10] = _moments(deviation, sd, flat)
-    negative = np.signbit(x) & (x != 0)
-    out[:, 10] = (negative[:, 1:] != negative[:, :-1]).mean(axis=1)
-    return out
-
-
-def _moments(deviation: Floats, sd: Floats, flat: np.ndarray) -> Floats:
-    """Skewness and kurtosis; scaled by the standard deviation first, so that no fourth power overflows."""
-    z = deviation / np.where(flat, 1, sd)[:, None].astype(sd.dtype)
+    out[:, 10] = _crossings(x) / (samples - 1)
+    # Scaled by the standard deviation first, so that no fourth power overflows.
+    z = np.divide(deviation, np.where(flat, 1, sd)[:, None].astype(x.dtype), out=deviation)
     squares = z * z
-    third = (squares * z).mean(axis=1)
-    fourth = np.square(squares, out=squares).mean(axis=1)
-    moments = np.stack([third, fourth], axis=1)
-    moments[flat] = np.nan
-    return moments
+    out[:, 8] = np.where(flat, np.nan, np.vecdot(squares, z) / samples)
+    out[:, 9] = np.where(flat, np.nan, np.vecdot(squares, squares) / samples)
+
+
+def _crossings(x: Floats) -> NDArray[np.int64]:
+    """How often each row changes its sign; counted eight at a time."""
+    negative = x < 0
+    changes = np.packbits(negative[:, 1:] != negative[:, :-1], axis=1)
+    return np.asarray(np.bitwise_count(changes).sum(axis=1, dtype=np.int64))
