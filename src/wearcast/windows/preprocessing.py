@@ -197,9 +197,7 @@ class Preprocessing(Strict):
         condition[~seen] = -1
         if not self.features.deviation:
             return channels
-        home = np.empty((fleet.n_units, self.features.healthy_steps, n_sensors), dtype=np.float32)
-        for i in range(n_sensors):
-            home[:, :, i] = healthy_start(channels.values[:, i], fleet.offsets, self.features.healthy_steps)
+        home = healthy_start(channels.values[:, :n_sensors], fleet.offsets, self.features.healthy_steps)
         return replace(channels, home=home)
 
     def _fill(self, channels: Channels, fleet: Fleet, without: Collection[str]) -> None:

@@ -27,11 +27,11 @@ def start_of(offsets: np.ndarray) -> np.ndarray:
 @settings(max_examples=30, deadline=None)
 def test_healthy_start_is_the_mean_of_the_first_readings_so_far(data, sizes, steps):
     offsets = offsets_of(sizes)
-    x = data.draw(arrays(np.float32, int(offsets[-1]), elements=st.floats(-5, 5, width=32)))
+    x = data.draw(arrays(np.float32, (int(offsets[-1]), 2), elements=st.floats(-5, 5, width=32)))
     found = healthy_start(x, offsets, steps)
     for unit, (first, stop) in enumerate(itertools.pairwise(offsets)):
         for age in range(min(steps, stop - first)):
-            expected = x[first : first + age + 1].astype(np.float64).mean()
+            expected = x[first : first + age + 1].astype(np.float64).mean(axis=0)
             assert found[unit, age] == pytest.approx(expected, abs=1e-5)
 
 
