@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wearcast.errors import FleetError, UsageError
-from wearcast.features.envelope import band_pass, envelope_spectrum, line_names, line_ratios, squared_envelope
+from wearcast.features.envelope import (
+    band_pass,
+    envelope_spectrum,
+    line_names,
+    line_ratios,
+    prewhiten,
+    squared_envelope,
+)
 from wearcast.features.spectrum import Spectrum
 
 RATE = 12_000.0
@@ -88,6 +95,35 @@ def test_line_ratios_equal_a_plain_loop(seed, line, tolerance):
             far = max(round(half * 4), 3)
             around = [k for k in range(round(centre) - far, round(centre) + far + 1) if k not in inside and k >= 1]
             assert found[i, 0, h - 1] == pytest.approx(power[i, inside].mean() / power[i, around].mean())
+
+
+def test_prewhitening_levels_the_spectrum_and_keeps_the_phase():
+    x = np.random.default_rng(4).standard_normal((2, 999)).astype(np.float32)
+    x[1] += 100 * np.sin(2 * np.pi * 0.1 * np.arange(999)).astype(np.float32)
+    found = prewhiten(7 * x + 3)
+    assert found.dtype == np.float32
+    transform, before = np.fft.rfft(found, axis=1), np.fft.rfft(x, axis=1)
+    np.testing.assert_allclose(np.abs(transform[:, 1:]) / np.sqrt(999), 1, atol=1e-3)
+    np.testing.assert_allclose(np.angle(transform[:, 1:] / before[:, 1:]), 0, atol=1e-2)
+    np.testing.assert_allclose((found**2).mean(axis=1), 1, atol=2e-3)
+
+
+def test_prewhitening_raises_nothing_out_of_rounding():
+    assert (prewhiten(np.full((1, 100), 0.3)) == 0).all()
+    alone = np.abs(np.fft.rfft(prewhiten(np.tile(np.sin(2 * np.pi * np.arange(10) / 10), 100)[None, :])))[0]
+    assert (np.flatnonzero(alone > 1e-6) == 100).all()
+
+
+def test_prewhitening_finds_impacts_under_a_loud_gear():
+    rng = np.random.default_rng(5)
+    impacts = np.zeros(12_000)
+    impacts[np.arange(5, 11_990, 75) + rng.integers(-2, 3, 160)] = 3.0  # 160 Hz, with slip
+    decay = np.exp(-np.arange(40) / 8) * np.sin(2 * np.pi * 0.25 * np.arange(40))
+    gear = 20 * np.sin(2 * np.pi * 3100 * T) * (1 + 0.3 * np.sin(2 * np.pi * 31 * T))
+    x = (np.convolve(impacts, decay)[:12_000] + gear + 0.3 * rng.standard_normal(12_000))[None, :]
+    whole = (100.0, 5900.0)
+    assert line_ratios(envelope_spectrum(x, RATE, whole), [160.0], harmonics=1)[0, 0, 0] < 5
+    assert line_ratios(envelope_spectrum(prewhiten(x), RATE, whole), [160.0], harmonics=1)[0, 0, 0] > 20
 
 
 def test_each_scale_of_noise_has_ratio_1():
