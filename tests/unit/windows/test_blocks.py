@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import polars as pl
@@ -109,3 +110,30 @@ def test_the_size_of_a_block_changes_no_channel(fleet, one, other):
     np.testing.assert_allclose(a.values, b.values, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(a.home, b.home, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(a.condition, b.condition)
+
+
+def test_less_than_half_a_column_in_double_precision_is_held_beside_the_channels():
+    rng = np.random.default_rng(0)
+    n = 200_000
+    sensors = {f"s{i}": rng.normal(0, 1, n).astype(np.float32) for i in range(6)}
+    frame = pl.DataFrame(
+        {"u": np.arange(n) // 1000, "c": np.arange(n) % 1000, "load": np.arange(n) % 2 * 9.0, **sensors}
+    )
+    fleet = Fleet.from_frame(frame, unit="u", cycle="c", sensors=list(sensors), settings=["load"], events="last_row")
+    prepared(fleet, 4096)  # loads what is loaded once
+    tracemalloc.start()
+    _, channels = prepared(fleet, 4096)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    kept = sum(array.nbytes for array in vars(channels).values() if isinstance(array, np.ndarray))
+    assert peak - kept < 0.5 * n * 8
+
+
+@pytest.mark.parametrize("axis", [{"cycle": "c"}, {"time": "t", "time_unit": "minute"}])
+def test_ages_of_some_rows_are_those_of_all(axis):
+    days = pl.datetime_range(pl.datetime(2024, 1, 1), pl.datetime(2024, 1, 7), "1d", eager=True)
+    frame = pl.DataFrame({"u": [1, 1, 1, 2, 3, 3, 3], "c": [1.5, 2, 9, 4, 0, 1, 2], "t": days, "s": range(7)})
+    fleet = Fleet.from_frame(frame, unit="u", sensors=["s"], **axis)
+    rows = np.array([6, 0, 2, 3, 4, 4])
+    np.testing.assert_array_equal(fleet.age_at(rows), fleet.age[rows])
+    assert fleet.age_at(rows[:0]).shape == (0,)
