@@ -87,8 +87,7 @@ def info(
         rows = [[column, card.units_of_measure.get(column, ""), text] for column, text in card.descriptions.items()]
         print_table("Columns", ["column", "unit", "what it is"], rows)
     if card.files and found.path is not None:
-        here = {column: (size, sha256) for column, size, sha256 in found.content()}
-        print_table("Files here", ["file", "bytes", "SHA-256"], [[file, *rest] for file, rest in here.items()])
+        print_table("Files here", ["file", "bytes", "SHA-256"], found.content)
 
 
 def _facts(found: Entry) -> dict[str, object]:

@@ -51,6 +51,7 @@ class DatasetCard(Strict):
     licence: str
     licence_url: str | None = None
     citation: str
+    publisher: str | None = Field(None, description="Who gave it to the public.")
     homepage: str | None = Field(None, description="The page that a person reads about it.")
     url: str | None = Field(
         None, description="The zip or the file that is downloaded; None for a set that is made here."

@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
@@ -79,6 +80,7 @@ class Entry:
         """What the set says about itself."""
         return self.declared.card
 
+    @cached_property
     def content(self) -> tuple[tuple[str, int, str], ...]:
         """Path, size and SHA-256 of each file that is here; every byte is read."""
         if self.path is None or self.state not in ("here", "incomplete"):
@@ -88,7 +90,7 @@ class Entry:
 
     def fingerprint(self) -> str | None:
         """SHA-256 over names and contents of the files that are here; loose or zipped files with one content agree."""
-        found = self.content()
+        found = self.content
         if not found:
             return None
         return hashlib.sha256("\n".join(f"{sha256}  {name}" for name, _, sha256 in found).encode()).hexdigest()

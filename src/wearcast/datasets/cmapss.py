@@ -103,11 +103,12 @@ CARD = DatasetCard(
         "A. Saxena, K. Goebel, D. Simon, N. Eklund: Damage propagation modeling for aircraft engine run-to-failure "
         "simulation. International Conference on Prognostics and Health Management, Denver, 2008."
     ),
+    publisher="NASA Prognostics Center of Excellence",
     homepage="https://data.nasa.gov/dataset/cmapss-jet-engine-simulated-data",
-    url="https://phm-datasets.s3.amazonaws.com/NASA/6.+Turbofan+Engine+Degradation+Simulation+Data+Set.zip",
-    mirrors=("https://data.nasa.gov/docs/legacy/CMAPSSData.zip",),
-    sha256="c9c5dec12a945a82e8bb4446589d7fb3cc057b5e5d81fa1a12e25ee9912ad3b2",
-    size_bytes=12_429_152,
+    url="https://data.nasa.gov/docs/legacy/CMAPSSData.zip",
+    mirrors=("https://phm-datasets.s3.amazonaws.com/NASA/6.+Turbofan+Engine+Degradation+Simulation+Data+Set.zip",),
+    sha256="74bef434a34db25c7bf72e668ea4cd52afe5f2cf8e44367c55a82bfd91a5a34f",
+    size_bytes=12_425_978,
     rows=265_256,
     published="2008",
     files=tuple(_file(name, sha256) for name, sha256 in _SUMS.items()),

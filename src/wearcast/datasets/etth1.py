@@ -45,6 +45,7 @@ CARD = DatasetCard(
         "H. Zhou, S. Zhang, J. Peng, S. Zhang, J. Li, H. Xiong, W. Zhang: Informer: Beyond Efficient Transformer for "
         "Long Sequence Time-Series Forecasting. AAAI 2021."
     ),
+    publisher="Haoyi Zhou and others, Beihang University",
     homepage="https://github.com/zhouhaoyi/ETDataset",
     url="https://raw.githubusercontent.com/zhouhaoyi/ETDataset/main/ETT-small/ETTh1.csv",
     sha256="f18de3ad269cef59bb07b5438d79bb3042d3be49bdeecf01c1cd6d29695ee066",

@@ -37,7 +37,7 @@ def test_what_is_incomplete_names_what_is_missing(home: Path):
     found = entry("cmapss")
     assert found.state == "incomplete"
     assert found.missing == ("train_FD003.txt", "train_FD004.txt", "test_FD003.txt", "test_FD004.txt")
-    assert len(found.content()) == 6
+    assert len(found.content) == 6
 
 
 def test_the_fingerprint_is_of_the_content_not_of_the_packing(home: Path):
@@ -50,7 +50,7 @@ def test_the_fingerprint_is_of_the_content_not_of_the_packing(home: Path):
     write_zip(home / "cmapss" / "c.zip", members)
     assert entry("cmapss").fingerprint() == loose
     assert loose is not None
-    sums = {name: sha256 for name, _, sha256 in entry("cmapss").content()}
+    sums = {name: sha256 for name, _, sha256 in entry("cmapss").content}
     assert sums["RUL_FD001.txt"] == hashlib.sha256(members["RUL_FD001.txt"]).hexdigest()
     write_zip(home / "cmapss" / "c.zip", {**members, "RUL_FD001.txt": b"1\n"})
     assert entry("cmapss").fingerprint() != loose
