@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import shutil
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,44 +13,43 @@ from typing import IO
 import polars as pl
 
 from wearcast.config import nearest
+from wearcast.datasets.archive import Archive, open_archive
 from wearcast.datasets.location import DATA_DIR_VARIABLE
 from wearcast.errors import DataError, FormatError, SourceNotFoundError
 
 __all__ = ["open_csv_with", "scan_numbers"]
 
-MAX_UNPACKED = 8 << 30  # bytes; what is larger is not one of our sets
+_CSV = ("*.csv", "*.CSV")
 _HEADER_BYTES = 1 << 16
 _TIME_FORMAT = "%Y-%m-%d %H:%M:%S%.f"
 
 
 @contextmanager
 def open_csv_with(place: Path, columns: Sequence[str], *, without: Sequence[str] = ()) -> Iterator[Path]:
-    """The one CSV under `place`, loose or in a zip, whose header has all `columns` and none of `without`.
+    """The one CSV at or under `place`, loose or in a zip, whose header has all `columns` and none of `without`.
 
     A file out of a zip is unpacked into a temporary folder for as long as the context lasts.
 
     Raises:
-        SourceNotFoundError: there is none; the nearest file and the columns that it lacks are named.
-        FormatError: there are two of them, or a zip is damaged or larger than is believable.
+        SourceNotFoundError: there is none; the nearest file and a column that it lacks are named.
+        FormatError: there are two of them, or a zip is damaged or hostile.
+        DataError: there is no room to unpack it.
     """
-    if not place.exists():
-        raise SourceNotFoundError("there is no such data set here", where=str(place), hint=_hint(place))
-    headers = {path: _header_of(path) for path in sorted(place.rglob("*.csv")) if path.is_file()}
-    found = [path for path, header in headers.items() if _fits(header, columns, without)]
-    if len(found) > 1:
-        raise FormatError(
-            f"{found[0].name} and {found[1].name} both hold this data set", where=str(place), hint="keep one of them"
-        )
-    if found:
-        yield found[0]
-        return
-    for zipped in sorted(place.rglob("*.zip")):
-        with tempfile.TemporaryDirectory(prefix="wearcast-") as folder:
-            unpacked = _unpack(zipped, columns, without, Path(folder))
-            if unpacked is not None:
-                yield unpacked
+    with tempfile.TemporaryDirectory(prefix="wearcast-") as folder:
+        seen: dict[str, tuple[str, ...]] = {}
+        zips = sorted(place.rglob("*.zip")) if place.is_dir() else []
+        for source in (place, *zips):
+            try:
+                with open_archive(source, *_CSV) as archive:
+                    path = _choose(archive, columns, without, seen, Path(folder))
+            except SourceNotFoundError:
+                if source is place:
+                    raise
+                continue  # a zip of something else
+            if path is not None:
+                yield path
                 return
-    raise SourceNotFoundError(_what_is_there(headers, columns, without), where=str(place), hint=_hint(place))
+        raise SourceNotFoundError(_what_is_there(seen, columns, without), where=str(place), hint=_hint(place))
 
 
 @contextmanager
@@ -87,6 +84,36 @@ def _hint(place: Path) -> str:
     return f"wearcast datasets fetch {place.name}, or set {DATA_DIR_VARIABLE} to the folder that holds {place.name}/"
 
 
+def _choose(
+    archive: Archive, columns: Sequence[str], without: Sequence[str], seen: dict[str, tuple[str, ...]], folder: Path
+) -> Path | None:
+    """The file that fits, unpacked into `folder` if it is in a zip; the headers of all are put into `seen`."""
+    found = []
+    for member in archive.find(*_CSV):
+        with archive.open(member) as file:
+            header = seen[archive.where(member)] = _names(file)
+        if _fits(header, columns, without):
+            found.append(member)
+    if len(found) > 1:
+        what = f"{found[0]} and {found[1]} both hold this data set"
+        raise FormatError(what, where=str(archive.path), hint="keep one of them")
+    if not found:
+        return None
+    return archive.file(found[0]) or _unpack(archive, found[0], folder)
+
+
+def _unpack(archive: Archive, member: str, folder: Path) -> Path:
+    needed, free = archive.size(member), shutil.disk_usage(folder).free
+    if needed > free:
+        what = f"{needed / 2**20:.0f} MiB are needed to unpack it, {free / 2**20:.0f} are free in {folder.parent}"
+        raise DataError(what, where=archive.where(member), hint="make room, or unpack it beside the zip")
+    target = folder / "unpacked.csv"  # never the name in the zip
+    # What `open_archive` lets through unpacks to no more than it says.
+    with archive.open(member) as file, target.open("wb") as out:
+        shutil.copyfileobj(file, out, 1 << 20)
+    return target
+
+
 def _header_of(path: Path) -> tuple[str, ...]:
     try:
         with path.open("rb") as file:
@@ -104,44 +131,14 @@ def _fits(header: Sequence[str], columns: Sequence[str], without: Sequence[str])
     return set(columns) <= set(header) and not set(without) & set(header)
 
 
-def _what_is_there(headers: dict[Path, tuple[str, ...]], columns: Sequence[str], without: Sequence[str]) -> str:
-    usable = {path: header for path, header in headers.items() if not set(without) & set(header)}
+def _what_is_there(seen: dict[str, tuple[str, ...]], columns: Sequence[str], without: Sequence[str]) -> str:
+    usable = {where: header for where, header in seen.items() if not set(without) & set(header)}
     if not usable:
         return "there is no CSV of this data set"
-    path, header = max(usable.items(), key=lambda item: len(set(item[1]) & set(columns)))
+    where, header = max(usable.items(), key=lambda item: len(set(item[1]) & set(columns)))
     lacking = [column for column in columns if column not in header]
     close = nearest(lacking[0], header)
-    return f"column {lacking[0]!r} is missing in {path.name}" + (f", {close}" if close else "")
-
-
-def _unpack(zipped: Path, columns: Sequence[str], without: Sequence[str], folder: Path) -> Path | None:
-    try:
-        with zipfile.ZipFile(zipped) as archive:
-            for info in archive.infolist():
-                if not info.filename.lower().endswith(".csv") or "__MACOSX" in info.filename:
-                    continue
-                with archive.open(info) as file:
-                    if not _fits(_names(file), columns, without):
-                        continue
-                _check_size(zipped, info, folder)
-                target = folder / "unpacked.csv"  # never the name in the zip, which may point anywhere
-                # zipfile gives no more than `file_size` bytes, and checks the CRC at the end.
-                with archive.open(info) as file, target.open("wb") as out:
-                    shutil.copyfileobj(file, out, 1 << 20)
-                return target
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise FormatError(f"damaged: {error}", where=str(zipped), hint="fetch the zip again") from error
-    return None
-
-
-def _check_size(zipped: Path, info: zipfile.ZipInfo, folder: Path) -> None:
-    if info.file_size > MAX_UNPACKED:
-        what = f"{info.filename} would unpack to {info.file_size / 2**30:.1f} GiB"
-        raise FormatError(what, where=str(zipped), hint="this is not the published zip")
-    free = shutil.disk_usage(folder).free
-    if info.file_size > free:
-        what = f"{info.file_size / 2**20:.0f} MiB are needed to unpack it, {free / 2**20:.0f} are free"
-        raise DataError(what, where=str(zipped), hint=f"make room in {folder.parent}, or unpack it beside the zip")
+    return f"column {lacking[0]!r} is missing in {Path(where).name}" + (f", {close}" if close else "")
 
 
 def _check_tail(path: Path, width: int) -> None:

@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from wearcast.config import Strict
-from wearcast.datasets.card import DatasetCard
-from wearcast.datasets.location import DATA_DIR_VARIABLE, dataset_dir
+from wearcast.datasets.archive import open_archive
+from wearcast.datasets.card import DataFile, DatasetCard
+from wearcast.datasets.location import dataset_dir
 from wearcast.datasets.skf_files import RecordingFile, read_recording_file
 from wearcast.datasets.skf_recordings import RPM_BY_LOAD, SIZES, Bearing, Element, Recording
-from wearcast.errors import DataError, FleetError, FormatError, SourceNotFoundError
+from wearcast.errors import FleetError, FormatError
 from wearcast.fleet import Fleet
 from wearcast.schema import Note
 
@@ -39,23 +40,24 @@ CHANNELS: dict[Channel, str] = {
     "FE": "acceleration at the fan end",
     "BA": "acceleration of the base",
 }
+_MAT = ("*.mat", "*.MAT")
 LABELS = ("fault", "fault_size", "position")
 STATICS = ("rpm", "load_hp")
 
 CARD = DatasetCard(
     name="skf",
     title="Case Western Reserve University bearing data (SKF bearings)",
-    summary=(
-        "Vibration of a motor whose SKF bearing has a fault of known element and size, at 12 or 48 kHz. Windows of one "
-        "recording resemble each other: split by recording, better by fault size. Normal recordings are 48 kHz in "
-        "origin, and energy above 4.8 kHz tells them apart by artefact."
-    ),
+    summary="Vibration of a motor whose SKF bearing has a fault of known element and size, at 12 or 48 kHz.",
     licence="Free for use with acknowledgement of the Bearing Data Center",
     citation=(
         "Case Western Reserve University Bearing Data Center: Seeded Fault Test Data. "
         "https://engineering.case.edu/bearingdatacenter"
     ),
+    publisher="Case Western Reserve University, Bearing Data Center",
+    homepage="https://engineering.case.edu/bearingdatacenter",
     url=None,
+    published="2000",
+    files=(DataFile(pattern="*.mat", media_type="application/x-matlab-data"),),
     units_of_measure={**dict.fromkeys(CHANNELS, "g"), "rpm": "1/min", "load_hp": "hp", "fault_size": "in"},
     descriptions={
         **CHANNELS,
@@ -65,10 +67,18 @@ CARD = DatasetCard(
         "fault_size": "diameter of the fault, 0 without one",
         "position": "of an outer-race fault on a clock with the load zone at 6; none for others",
     },
+    kinds={"fault": "text", "position": "text"},
+    traps=(
+        "windows of one recording resemble each other: 99.9% on a random split of them, 64% on an unseen fault size",
+        "the number in the variables, not the name of the file, says which recording it is; 99.mat also holds 98",
+        "normal recordings are 48 kHz in origin: energy above 4.8 kHz tells them from faults by artefact",
+        "outer-race faults of 0.014 in do not show at their fault frequency",
+    ),
     manual_steps=(
         "download the .mat files that you need from the tables of https://engineering.case.edu/bearingdatacenter "
         "into one folder, under any names, then: wearcast datasets fetch skf --from THAT_FOLDER"
     ),
+    unverified="the unit of the channels, which the publisher does not give in the files",
 )
 
 
@@ -174,7 +184,7 @@ class SkfDataset(Strict):
             first = seen.setdefault(file.recording.number, file)
             if first is not file:
                 what = f"recording {file.recording.number} ({file.recording.label}) is also in {first.path.name}"
-                raise FleetError(what, where=str(file.path), hint="remove one of them")
+                raise FleetError(what, where=file.where, hint="remove one of them")
         chosen = [file for file in seen.values() if self._wants(file.recording)]
         if not chosen:
             what = f"none of the {len(files)} recordings here is chosen; there are {_listed(list(seen.values()))}"
@@ -217,14 +227,14 @@ class SkfDataset(Strict):
         if missing:
             raise FormatError(
                 f"recording {recording.number} has no channel {missing[0]}; it has {', '.join(file.channels)}",
-                where=str(file.path),
+                where=file.where,
                 hint="choose other channels, or leave the recording out",
             )
         rpm = file.rpm
         if rpm is None:
             if not self.rpm_from_table:
                 what = f"recording {recording.number} has no speed (X{recording.number:03d}RPM)"
-                raise FormatError(what, where=str(file.path), hint="set rpm_from_table to take the published one")
+                raise FormatError(what, where=file.where, hint="set rpm_from_table to take the published one")
             rpm = RPM_BY_LOAD[recording.load]
             said.append(_Said("rpm_from_table", recording.label, "have no measured speed; the published one is taken"))
         signals: dict[str, NDArray[np.float64]] = {channel: file.channels[channel] for channel in self.channels}
@@ -265,20 +275,9 @@ def _summed(said: Sequence[_Said]) -> Iterator[Note]:
 
 
 def _files(place: Path) -> Iterator[RecordingFile]:
-    paths = sorted(path for path in place.rglob("*") if path.suffix.lower() == ".mat" and path.is_file())
-    if not paths:
-        raise SourceNotFoundError(
-            "there are no .mat files here",
-            where=str(place),
-            hint=f"wearcast datasets fetch {place.name}, or set {DATA_DIR_VARIABLE} to the folder that holds "
-            f"{place.name}/",
-        )
-    for path in paths:
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from error
-        yield read_recording_file(path, data)
+    with open_archive(place, *_MAT) as archive:
+        for path in archive.find(*_MAT):
+            yield read_recording_file(Path(path), archive.read(path), where=archive.where(path))
 
 
 def _listed(files: Sequence[RecordingFile], most: int = 6) -> str:

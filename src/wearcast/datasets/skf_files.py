@@ -25,7 +25,8 @@ class RecordingFile:
     """A recording as it was read.
 
     Attributes:
-        path: of the file.
+        path: of the file, in its folder or zip.
+        where: what errors call it.
         recording: what the number in its variables says it is.
         channels: `DE`, `FE`, `BA` as far as they are there, each `(n_samples,)`.
         rpm: measured speed of the shaft; None if there is none.
@@ -33,13 +34,14 @@ class RecordingFile:
     """
 
     path: Path
+    where: str
     recording: Recording
     channels: dict[str, NDArray[np.float64]]
     rpm: float | None
     misnamed: bool
 
 
-def read_recording_file(path: Path, data: bytes) -> RecordingFile:
+def read_recording_file(path: Path, data: bytes, *, where: str) -> RecordingFile:
     """Read a recording out of the bytes of its file.
 
     Of a file that also holds another recording's variables (the published `99.mat` holds those of 98), the one that
@@ -48,7 +50,6 @@ def read_recording_file(path: Path, data: bytes) -> RecordingFile:
     Raises:
         FormatError: no MATLAB 5 file, no recording in it, an unknown one, or several and none by the file's name.
     """
-    where = str(path)
     arrays = read_mat(data, where=where)
     signals: dict[int, dict[str, NDArray[np.float64]]] = {}
     for name, values in arrays.items():
@@ -73,7 +74,7 @@ def read_recording_file(path: Path, data: bytes) -> RecordingFile:
         raise FormatError(f"the channels of recording {number} differ in length: {sizes}", where=where)
     hinted = _named_after(path)
     misnamed = bool(hinted) and recording.number not in {other.number for other in hinted}
-    return RecordingFile(path, recording, channels, _speed(arrays, number, where), misnamed)
+    return RecordingFile(path, where, recording, channels, _speed(arrays, number, where), misnamed)
 
 
 def _pick(path: Path, numbers: list[int], where: str) -> int:

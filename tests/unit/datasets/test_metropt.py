@@ -8,6 +8,7 @@ import sys
 import zipfile
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -15,9 +16,8 @@ import pytest
 from pydantic import ValidationError
 from tests.fixtures.metropt_files import write_large_metropt2, write_metropt
 
-from wearcast.datasets import largecsv
 from wearcast.datasets.metropt import ANALOGUE, CARD, DIGITAL, FAILURES, GPS, RELEASES, MetroptDataset, Window
-from wearcast.errors import FleetError, FormatError, SourceNotFoundError
+from wearcast.errors import DataError, FleetError, FormatError, SourceNotFoundError
 
 REAL = os.environ.get("WEARCAST_DATA_DIR")
 real = pytest.mark.skipif(
@@ -130,19 +130,41 @@ def test_a_zip_is_unpacked_for_as_long_as_it_is_read(home, tmp_path):
     path = write_metropt(tmp_path / "x.csv")
     with zipfile.ZipFile(home / "metropt+3+dataset.zip", "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("Data Description_Metro.pdf", b"")
-        packed.write(path, "../../MetroPT3(AirCompressor).csv")
+        packed.write(path, "MetroPT3(AirCompressor).csv")
     assert MetroptDataset().load("all").n_units == 5
     assert sorted(p.name for p in tmp_path.rglob("*.csv")) == ["x.csv"]
 
 
-def test_a_zip_that_says_too_much_is_refused(home, tmp_path, monkeypatch):
-    with zipfile.ZipFile(home / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as packed:
-        packed.write(write_metropt(tmp_path / "x.csv"), "x.csv")
-    monkeypatch.setattr(largecsv, "MAX_UNPACKED", 1000)
-    with pytest.raises(FormatError, match=r"x\.csv would unpack to"):
+def test_the_set_may_be_a_second_zip_beside_other_files(home, tmp_path):
+    write_metropt(home / "a.csv", "2", rows=300)
+    for name, inside in (("a.zip", "notes.csv"), ("b.zip", "MetroPT3.csv")):
+        with zipfile.ZipFile(home / name, "w") as packed:
+            packed.write(write_metropt(tmp_path / "x.csv", "3" if inside != "notes.csv" else "2"), inside)
+    assert MetroptDataset().load("all").n_units == 5
+
+
+def test_hostile_and_damaged_zips_are_refused(home, tmp_path):
+    path = write_metropt(tmp_path / "x.csv", rows=500)
+    with zipfile.ZipFile(home / "a.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.write(path, "../../x.csv")
+    with pytest.raises(FormatError, match="leads out of the zip"):
         MetroptDataset().load()
-    (home / "bomb.zip").write_bytes((home / "bomb.zip").read_bytes()[:2000])
+    with zipfile.ZipFile(home / "a.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.write(path, "x.csv")
+    whole = (home / "a.zip").read_bytes()
+    (home / "a.zip").write_bytes(whole[:2000])
+    with pytest.raises(FormatError, match="truncated or not a zip"):
+        MetroptDataset().load()
+    (home / "a.zip").write_bytes(whole[:5000] + b"damage" + whole[5006:])
     with pytest.raises(FormatError, match="damaged"):
+        MetroptDataset().load()
+
+
+def test_without_room_nothing_is_unpacked(home, tmp_path, monkeypatch):
+    with zipfile.ZipFile(home / "a.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.write(write_metropt(tmp_path / "x.csv", rows=500), "x.csv")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100))
+    with pytest.raises(DataError, match="are needed to unpack it, 0 are free"):
         MetroptDataset().load()
 
 
@@ -167,6 +189,21 @@ def test_a_cell_that_is_no_number_or_time_is_named_by_row_and_column(home):
             MetroptDataset().load("all")
 
 
+def test_times_may_have_fractions_and_a_byte_order_mark_goes_before_them(home):
+    path = write_metropt(home / "a.csv", rows=300)
+    lines = path.read_text().splitlines()
+    lines[3] = lines[3].replace(lines[3].split(",")[1], lines[3].split(",")[1] + ".250275")
+    path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode() + b"\r\n")
+    fleet = MetroptDataset().load("all")
+    assert fleet.frame["time"].dt.microsecond().to_list()[:4] == [0, 0, 250_275, 0]
+    assert fleet.frame["Caudal_impulses"].max() == 1
+
+
+def test_a_time_with_a_zone_in_the_options_is_refused():
+    with pytest.raises(ValidationError, match="should not have timezone info"):
+        MetroptDataset.model_validate({"split_at": "2020-06-01T00:00:00Z"})
+
+
 def test_empty_cells_are_missing_readings(home):
     path = write_metropt(home / "a.csv", rows=300)
     lines = path.read_text().splitlines()
@@ -186,6 +223,9 @@ def test_a_file_that_is_cut_off_is_refused(home):
 
 
 def test_what_is_missing_is_said(home):
+    with pytest.raises(SourceNotFoundError, match=r"there is no \*\.csv or"):
+        MetroptDataset().load()
+    write_metropt(home / "other.csv", "2", rows=300)
     with pytest.raises(SourceNotFoundError, match="there is no CSV of this data set"):
         MetroptDataset().load()
     path = write_metropt(home / "a.csv", rows=300)
@@ -196,12 +236,13 @@ def test_what_is_missing_is_said(home):
         MetroptDataset().load()
     write_metropt(path, rows=300)
     write_metropt(home / "b.csv", rows=300)
-    with pytest.raises(FormatError, match="both hold this data set"):
+    with pytest.raises(FormatError, match=r"a\.csv and b\.csv both hold this data set"):
         MetroptDataset().load()
 
 
 def test_the_card_describes_every_column():
-    assert set(CARD.descriptions) == {*ANALOGUE, *DIGITAL, *GPS, "readings"} == set(CARD.units_of_measure)
+    assert set(CARD.units_of_measure) == {*ANALOGUE, *DIGITAL, *GPS, "readings"}
+    assert set(CARD.descriptions) == {*CARD.units_of_measure, "timestamp"}
     assert MetroptDataset(version="2").name == "metropt/2"
     assert MetroptDataset().card is CARD
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,18 @@ def test_the_number_in_the_variables_counts_and_not_the_name_of_the_file(home):
     notes = {note.kind: note.message for note in fleet.notes}
     assert list(notes) == ["misnamed"]
     assert "IR007_2 in B007_2.mat" in notes["misnamed"]
+
+
+def test_recordings_may_lie_in_a_zip(home, tmp_path):
+    home.mkdir()
+    with zipfile.ZipFile(home / "cwru.zip", "w") as packed:
+        for number in (105, 209):
+            packed.write(write_recording(tmp_path / f"{number}.mat", number), f"12k/{number}.mat")
+    assert SkfDataset().load("all").units == ("IR007_0", "IR021_0")
+    with zipfile.ZipFile(home / "cwru.zip", "w") as packed:
+        packed.write(write_recording(tmp_path / "105.mat", 105, channels=("DE",)), "12k/105.mat")
+    with pytest.raises(FormatError, match=r"cwru\.zip: 12k/105\.mat: recording 105 has no channel FE"):
+        SkfDataset(channels=("FE",)).load("all")
 
 
 def test_a_file_with_two_recordings_is_the_one_that_it_is_named_after(home):
@@ -194,7 +207,10 @@ def test_truncated_and_newer_files_are_named(home):
 
 
 def test_what_is_not_there_is_said(home):
-    with pytest.raises(SourceNotFoundError, match=r"there are no \.mat files here"):
+    with pytest.raises(SourceNotFoundError, match="there is no such data set here"):
+        SkfDataset().load()
+    home.mkdir()
+    with pytest.raises(SourceNotFoundError, match=r"there is no \*\.mat"):
         SkfDataset().load()
     _write(home, (105,))
     with pytest.raises(FleetError, match=r"no recording is left for test; there are IR007_0 \(12 kHz\)"):
