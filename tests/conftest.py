@@ -72,8 +72,10 @@ def quick_export(trained: TrainedByKind, monkeypatch: pytest.MonkeyPatch) -> Non
     """Export takes seconds and has its own tests: the shared CNN-BiLSTM's graph, of the same inputs, stands in."""
     from wearcast.training import export
 
+    graph = trained("cnn_bilstm").path / "model.onnx"  # now: it is exported for real
+
     def copy_graph(network: ForecastNetwork, sample: WindowBatch, path: Path) -> float:
-        shutil.copy(trained("cnn_bilstm").path / "model.onnx", path)
+        shutil.copy(graph, path)
         return 0.0
 
     monkeypatch.setattr(export, "export_network", copy_graph)
