@@ -204,7 +204,6 @@ def _notes(repaired: dict[str, Repaired]) -> tuple[Note, ...]:
     """What was repaired in the whole file, by column."""
     notes = []
     for column, found in repaired.items():
-        missing = int(np.isnan(found.values).sum()) - len(found.uncertain)
         for kind, count, text in (
             (
                 "dates_repaired",
@@ -213,7 +212,6 @@ def _notes(repaired: dict[str, Repaired]) -> tuple[Note, ...]:
             ),
             ("tenfold_repaired", len(found.shifted), "that a spreadsheet had made ten times too high were put back"),
             ("uncertain_missing", len(found.uncertain), "that a spreadsheet had damaged are taken as missing"),
-            ("readings_missing", missing, "are missing in the file"),
         ):
             if count:
                 notes.append(

@@ -109,7 +109,7 @@ def test_missing_readings_stay_missing_and_are_counted(home):
     _write(home, rows)
     fleet = ElevatorDataset(expected_rows=N).load()
     assert np.isnan(fleet.values(["vibration"])[10, 0])
-    assert {note.kind: note.count for note in fleet.notes}["readings_missing_vibration"] == 1
+    assert {note.kind: note.count for note in fleet.notes}["missing"] == 1
 
 
 def test_an_uncertain_cell_is_refused_by_line_and_column(home):
