@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
+from collections.abc import Iterator
 from functools import cache
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from tests.fixtures.bundles import Trained, TrainedByKind
+    from wearcast.models.network import ForecastNetwork
+    from wearcast.windows import WindowBatch
 
 # Machines that share their cores stall at random; a deadline an example would only say so. The examples are the same
 # on every run, so that a failure is a fact about the change and not about the day.
@@ -33,3 +39,43 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedByKind:
         return train_once(kind, shared / "trained")
 
     return by_kind
+
+
+@pytest.fixture(scope="session", autouse=True)
+def untraced_exporter() -> Iterator[None]:
+    """Coverage looks away while torch exports: a line of torch costs as much to trace as one of ours.
+
+    Half of an export's seconds went there. What our networks do in it, they also do in tests that are traced.
+    """
+    if "torch" not in sys.modules:  # nothing collected here trains
+        yield
+        return
+    import torch
+
+    export = torch.onnx.export
+
+    def untraced(*arguments: Any, **options: Any) -> Any:
+        tracer = sys.gettrace()
+        sys.settrace(None)
+        try:
+            return export(*arguments, **options)
+        finally:
+            sys.settrace(tracer)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.onnx, "export", untraced)
+        yield
+
+
+@pytest.fixture
+def quick_export(trained: TrainedByKind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Export takes seconds and has its own tests: the shared CNN-BiLSTM's graph, of the same inputs, stands in."""
+    from wearcast.training import export
+
+    graph = trained("cnn_bilstm").path / "model.onnx"  # now: it is exported for real
+
+    def copy_graph(network: ForecastNetwork, sample: WindowBatch, path: Path) -> float:
+        shutil.copy(graph, path)
+        return 0.0
+
+    monkeypatch.setattr(export, "export_network", copy_graph)

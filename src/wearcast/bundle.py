@@ -169,9 +169,21 @@ def load_bundle(path: str | Path, *, threads: int | None = None) -> Bundle:
     try:
         data = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
         manifest = Manifest.model_validate(_migrate(data, root))
-    except (ValueError, ValidationError) as error:
-        raise BundleCorruptError(f"not a bundle manifest: {error}", where=str(root / MANIFEST)) from error
+    except ValueError as error:  # what is not JSON, and pydantic's errors too
+        raise BundleCorruptError(
+            f"not a bundle manifest: {_first_complaint(error)}",
+            where=str(root / MANIFEST),
+            hint="copy or train the bundle again",
+        ) from error
     return Bundle(root, manifest, threads)
+
+
+def _first_complaint(error: ValueError) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first, more = error.errors(include_url=False)[0], error.error_count() - 1
+    also = f", and {more} more" if more else ""
+    return f"{'.'.join(str(step) for step in first['loc'])}: {first['msg']}{also}"
 
 
 def check_place(path: str | Path) -> None:
@@ -210,7 +222,9 @@ def write_bundle(path: str | Path) -> Iterator[Path]:
         scratch = Path(tempfile.mkdtemp(prefix=f".{root.name}.", suffix=".partial", dir=root.parent))
         lock = _lock(scratch)
     except OSError as error:
-        raise BundleError(f"cannot write here: {error.strerror or error}", where=str(path)) from error
+        blocked = isinstance(error, FileExistsError | NotADirectoryError)
+        why = "a folder above it is a file" if blocked else error.strerror or error
+        raise BundleError(f"cannot write here: {why}", where=str(path), hint="give another folder") from error
     try:
         yield scratch
         files = sorted(p for p in scratch.iterdir() if p.is_file())
@@ -302,7 +316,9 @@ def _verify(root: Path) -> None:
     try:
         lines = (root / SUMS).read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise BundleCorruptError("the checksums cannot be read", where=str(root / SUMS)) from error
+        raise BundleCorruptError(
+            "the checksums cannot be read", where=str(root / SUMS), hint="copy or train the bundle again"
+        ) from error
     sums = {}
     for line in lines:
         digest, gap, name = line.partition("  ")

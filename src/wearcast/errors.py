@@ -22,6 +22,7 @@ file, row, column or unit, and `hint` says how to mend it.
 from __future__ import annotations
 
 import importlib
+import re
 from types import ModuleType
 
 __all__ = [
@@ -55,8 +56,14 @@ class WearcastError(Exception):
         super().__init__(str(self))
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{text} ({self.hint})" if self.hint else text
+        what = _printable(self.what, but="\n")  # several complaints about one file are one a line
+        text = f"{_printable(self.where)}: {what}" if self.where else what
+        return f"{text} ({_printable(self.hint)})" if self.hint else text
+
+
+def _printable(text: str, *, but: str = "") -> str:
+    """Control characters, which a name in foreign data may hold, as escapes: they could rewrite the terminal."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: found[0] if found[0] in but else repr(found[0])[1:-1], text)
 
 
 class UsageError(WearcastError):

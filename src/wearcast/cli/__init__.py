@@ -10,6 +10,9 @@ from wearcast.errors import WearcastError
 __all__ = ["main"]
 
 DEBUG = "--debug"
+INTERRUPTED = 130
+TERMINATED = 143
+"""Exit codes after Ctrl-C and SIGTERM: 128 and the number of the signal, as shells have it."""
 BUG = "this is a bug in Wearcast; run it again with --debug and report what you see"
 
 
@@ -19,10 +22,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = given[: given.index("--")] if "--" in given else given
     debug = DEBUG in flags
     rest = [flag for flag in flags if flag != DEBUG] + given[len(flags) :]
+    _open_closed_streams()
     try:
         return _run(rest)
     except KeyboardInterrupt:
-        return _fail("interrupted", 130, debug=debug)
+        return _fail("interrupted", INTERRUPTED, debug=debug)
+    except SystemExit as stop:
+        if stop.code != TERMINATED:
+            raise
+        return _fail("terminated", TERMINATED, debug=debug)
     except BrokenPipeError:
         _close_stdout()
         return 1
@@ -54,11 +62,14 @@ def _run(arguments: list[str]) -> int:
         context = getattr(error, "ctx", None)
         path = context.command_path if context is not None else "wearcast"
         message = " ".join(error.format_message().split())
-        if not message:  # a group without a command shows its help
-            sys.stderr.write(f"{context.get_help() if context else ''}\n")
+        shown = context.get_help() if context is not None else ""
+        if message in ("", " ".join(shown.split())):  # a group without a command shows its help
+            sys.stderr.write(f"{shown}\n")
             return 2
         sys.stderr.write(f"error: {message.rstrip('.')} (see `{path} --help`)\n")
         return int(getattr(error, "exit_code", 2))
+    if result == INTERRUPTED:  # some releases of typer make this of a KeyboardInterrupt
+        raise KeyboardInterrupt
     return result if isinstance(result, int) else 0
 
 
@@ -69,6 +80,15 @@ def _fail(message: str, code: int, *, debug: bool) -> int:
         traceback.print_exc()
     sys.stderr.write(f"error: {message}\n")
     return code
+
+
+def _open_closed_streams() -> None:
+    """Whoever closed our output wants none: write it nowhere rather than stumble over it."""
+    import os
+
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - lives as long as we do
 
 
 def _close_stdout() -> None:

@@ -12,6 +12,7 @@ import typer
 from wearcast.cli.options import Json, MappingFlags, mapped
 
 if TYPE_CHECKING:
+    from wearcast.datasets.catalogue import Entry
     from wearcast.datasets.check import QualityReport
     from wearcast.fleet import Fleet
 
@@ -34,8 +35,21 @@ def list_sets(as_json: Json = False) -> None:
     if as_json:
         print_json([entry.to_dict() for entry in found])
         return
-    rows = [[_names(entry.card.name, entry.card.subsets), entry.state, entry.card.summary] for entry in found]
-    print_table(None, ["source", "state", "what it is"], rows)
+    rows = [
+        [
+            _names(entry.card.name, entry.card.subsets),
+            entry.state,
+            _size(entry.card.size_bytes),
+            entry.card.licence,
+            entry.card.summary,
+        ]
+        for entry in found
+    ]
+    print_table(None, ["source", "state", "size", "licence", "what it is"], rows)
+
+
+def _size(size_bytes: int | None) -> str:
+    return f"{size_bytes / 1e6:.1f} MB" if size_bytes else ""
 
 
 def _names(name: str, subsets: tuple[str, ...]) -> str:
@@ -43,48 +57,80 @@ def _names(name: str, subsets: tuple[str, ...]) -> str:
 
 
 @datasets_app.command()
-def info(name: Annotated[str, typer.Argument(metavar="NAME", help="Such as cmapss.")], as_json: Json = False) -> None:
-    """Say where a data set comes from and what it holds.
+def info(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Such as cmapss.")],
+    as_json: Json = False,
+    as_croissant: Annotated[
+        bool, typer.Option("--croissant", help="Describe it as Croissant JSON-LD, for data catalogues.")
+    ] = False,
+) -> None:
+    """Say where a data set comes from, what it holds and what of it is here.
 
     \b
     Example:  wearcast datasets info cmapss
+              wearcast datasets info cmapss --croissant > cmapss.json
     """  # noqa: D301
     from wearcast.cli.output import print_json, print_table
     from wearcast.datasets.catalogue import entry
+    from wearcast.datasets.croissant import croissant
 
     found = entry(name)
+    if as_croissant:
+        print_json(croissant(found.card))
+        return
     if as_json:
         print_json(found.to_dict())
         return
+    print_table(found.card.title, ["", ""], [[key, value] for key, value in _facts(found).items() if value])
     card = found.card
-    facts = {
-        "name": card.name,
-        "subsets": ", ".join(card.subsets),
-        "summary": card.summary,
-        "licence": card.licence,
-        "paper": card.citation,
-        "published at": card.url,
-        "size": f"{card.size_bytes / 1e6:.1f} MB" if card.size_bytes else None,
-        "state": found.state,
-        "path": found.path,
-    }
-    print_table(card.title, ["", ""], [[key, value] for key, value in facts.items() if value])
     if card.descriptions:
         rows = [[column, card.units_of_measure.get(column, ""), text] for column, text in card.descriptions.items()]
         print_table("Columns", ["column", "unit", "what it is"], rows)
+    if card.files and found.path is not None:
+        print_table("Files here", ["file", "bytes", "SHA-256"], found.content)
+
+
+def _facts(found: Entry) -> dict[str, object]:
+    card = found.card
+    return {
+        "name": card.name,
+        "subsets": ", ".join(card.subsets),
+        "summary": card.summary,
+        "mind": "\n".join(card.traps),
+        "readings": f"{card.rows:,}" if card.rows else None,
+        "licence": card.licence,
+        "paper": card.citation,
+        "publisher": card.publisher,
+        "page": card.homepage,
+        "published at": "\n".join(url for url in (card.url, *card.mirrors) if url),
+        "by hand": card.manual_steps,
+        "size": _size(card.size_bytes),
+        "not verified": card.unverified,
+        "state": found.state,
+        "path": found.path,
+        "missing": ", ".join(found.missing),
+        "fingerprint": found.fingerprint(),
+    }
 
 
 @datasets_app.command()
 def fetch(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Such as cmapss.")],
     place: Annotated[
-        str | None, typer.Option("--from", metavar="PATH_OR_URL", help="A zip, an unpacked folder or another URL.")
+        str | None, typer.Option("--from", metavar="PATH_OR_URL", help="A zip, a folder, a file or another URL.")
     ] = None,
+    mirror: Annotated[
+        str | None, typer.Option(metavar="URL", help="Ask URL/NAME/FILE first. [env: WEARCAST_MIRROR]")
+    ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Download nothing. [env: WEARCAST_OFFLINE]", show_default=False)
+    ] = False,
     progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Show how far it is.")] = True,
 ) -> None:
     """Bring a data set into the data folder, checked.
 
-    The data folder is WEARCAST_DATA_DIR, or wearcast in the user's cache folder.
+    The data folder is WEARCAST_DATA_DIR, or wearcast in the user's cache folder. A download that breaks goes on where
+    it was when the command is run again. HTTPS_PROXY and NO_PROXY are heeded.
 
     \b
     Example:  wearcast datasets fetch cmapss
@@ -94,7 +140,7 @@ def fetch(
     from wearcast.datasets.fetch import fetch as bring
 
     with _bar(f"fetching {name}", show=progress) as advance:
-        path = bring(name, place, progress=advance)
+        path = bring(name, place, progress=advance, mirror=mirror, offline=True if offline else None)
     say(f"{name} is at {path}")
 
 

@@ -43,6 +43,9 @@ def evaluate(
     from wearcast.cli.output import print_json, print_rich, say
 
     loaded = load_bundle(bundle)
+    page = report or loaded.path / "report.html"
+    if not no_report:
+        _check_report(page)
     evaluation = evaluate_bundle(loaded, source, columns, split)
     if as_json:
         print_json(evaluation.to_dict())
@@ -51,7 +54,7 @@ def evaluate(
     if evaluation.truth != "known":
         say(evaluation.truth_note)
     if not no_report:
-        page, table = write_files(loaded, evaluation, report or loaded.path / "report.html")
+        page, table = write_files(loaded, evaluation, page)
         say(f"report:    {page}")
         say(f"forecasts: {table}")
 
@@ -74,16 +77,28 @@ def write_files(bundle: Bundle, evaluation: AnyEvaluation, report: Path) -> tupl
     """The HTML report, and beside it the forecast of each unit at its last reading as CSV.
 
     Raises:
-        UsageError: the report's name does not end in .html.
+        UsageError: the report's name does not end in .html, or its place cannot be written.
+        MissingExtraError: the packages of the report are not installed.
     """
     from wearcast.cli.output import write_whole
     from wearcast.cli.predict import rendered
-    from wearcast.errors import UsageError
     from wearcast.evaluation import write_report
 
-    if report.suffix.lower() not in (".html", ".htm"):
-        raise UsageError("the report is a web page", where=f"--report {report}", hint="end its name in .html")
+    _check_report(report)
     table = report.with_name("forecast.csv" if report.stem == "report" else f"{report.stem}.csv")
     last = evaluation.forecast.select(evaluation.last)
     write_whole(table, rendered(last.to_frame(), "csv"))
     return write_report(evaluation, bundle, report), table
+
+
+def _check_report(report: Path) -> None:
+    """Stop before the work where the report could not be written after it."""
+    from wearcast.errors import MissingExtraError, UsageError, require
+
+    if report.suffix.lower() not in (".html", ".htm"):
+        raise UsageError("the report is a web page", where=f"--report {report}", hint="end its name in .html")
+    try:
+        for module in ("jinja2", "matplotlib"):
+            require(module, extra="report")
+    except MissingExtraError as error:
+        raise MissingExtraError(error.what, where="the report", hint=f"{error.hint}, or give --no-report") from error

@@ -42,7 +42,7 @@ class MappingFlags:
         str | None, typer.Option("--time-unit", help="Unit of RUL for timestamps: second, minute, hour or day.")
     ] = None
     sensors: Annotated[
-        str | None, typer.Option("--sensors", metavar="A,B,…", help="Measured columns, with commas between.")
+        str | None, typer.Option("--sensors", metavar="A,B,…", help='Measured columns, commas between, "a,b" quoted.')
     ] = None
     settings: Annotated[
         str | None, typer.Option("--settings", metavar="A,B,…", help="Operating settings: what the operator chose.")

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 __all__ = ["finite", "print_json", "print_rich", "print_table", "say", "write_whole"]
 
 
+WIDEST = 400
+"""Columns that a table may take in a file or a pipe."""
+
+
 def say(text: str) -> None:
     """One line for the person at the terminal, on stderr."""
     sys.stderr.write(f"{text}\n")
@@ -39,10 +43,16 @@ def print_json(value: Any) -> None:
 
 
 def print_rich(*renderables: RenderableType) -> None:
-    """Tables and text on stdout, as wide as the terminal."""
+    """Tables and text on stdout, as wide as the terminal; as wide as they are where nobody says how wide it is."""
+    import os
+
     from rich.console import Console
+    from rich.measure import Measurement
 
     console = Console(highlight=False, soft_wrap=False)
+    if not console.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
+        roomy = console.options.update(width=WIDEST)
+        console.width = max(console.width, *(Measurement.get(console, roomy, part).maximum for part in renderables))
     for renderable in renderables:
         console.print(renderable)
 
@@ -90,7 +100,9 @@ def write_whole(path: Path, content: bytes) -> None:
         scratch.chmod(0o644)
         scratch.replace(path)
     except OSError as error:
-        raise UsageError(f"cannot be written: {error.strerror or error}", where=str(path)) from error
+        blocked = isinstance(error, FileExistsError | NotADirectoryError)
+        why = "a folder above it is a file" if blocked else error.strerror or error
+        raise UsageError(f"cannot be written: {why}", where=str(path), hint="name another place") from error
     finally:
         if scratch is not None:
             scratch.unlink(missing_ok=True)

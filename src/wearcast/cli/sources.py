@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -35,7 +36,7 @@ def column_mapping(columns: MappingFlags, base: ColumnMapping | None = None) -> 
     from wearcast.errors import UsageError
 
     document = _said(columns, _below(columns, base))
-    if "unit" not in document.data:
+    if "unit" not in document.data and set(document.data) <= set(ColumnMapping.model_fields):
         raise UsageError("which column names the unit?", hint="say it with --unit COLUMN or in --mapping FILE")
     return parse(ColumnMapping, document)
 
@@ -81,7 +82,14 @@ def _value(name: str, text: str, ends: object) -> Any:
         return {**(ends if isinstance(ends, dict) else {}), "failures": text}
     if name == "sensors" and text == "rest":
         return text
-    return [part.strip() for part in text.split(",") if part.strip()] if name in _LISTS else text
+    return _names(text) if name in _LISTS else text
+
+
+def _names(text: str) -> list[str]:
+    """The names between the commas; one that holds a comma itself stands in double quotes, as in CSV."""
+    import csv
+
+    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), []) if name.strip()]
 
 
 def dataset_record(source: str | None, columns: MappingFlags) -> tuple[str, dict[str, Any]] | None:
@@ -194,6 +202,7 @@ def fleet_for_bundle(
         if split is None:
             # As test files: the table of failures may then name units that these files do not hold.
             update["test_source"] = dataset.source
-            return dataset.model_copy(update=update).load("test"), "all"
+            fleet = dataset.model_copy(update=update).load("test")
+            return replace(fleet, name=dataset.name), "all"  # to the person who named the file it is no test split
         dataset = dataset.model_copy(update=update)
     return dataset.load(cast(Literal["train", "test", "all"], chosen)), chosen

@@ -47,8 +47,29 @@ def train(
     place = out or Path("runs") / f"{experiment.name}-seed{experiment.seed}"
     spare_other_folders(place)
     say(f"training {experiment.name} on {experiment.dataset.name}, seed {experiment.seed}")
-    bundle = run_training(experiment, out=place, resume=resume, force=force, progress=progress)
+    if not resume and _checkpoint(place).exists():
+        say(f"starting anew without --resume: the checkpoints in {_checkpoint(place).parent} are dropped")
+    try:
+        bundle = run_training(experiment, out=place, resume=resume, force=force, progress=progress)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if not (isinstance(stop, SystemExit) and stop.code in (0, None)):  # else a further device has done its share
+            _say_how_to_go_on(place)
+        raise
     _report(bundle, as_json=as_json)
+
+
+def _checkpoint(place: Path) -> Path:
+    """Where training leaves its last checkpoint until the bundle is written."""
+    return place.resolve().with_name(f"{place.resolve().name}.work") / "last.ckpt"
+
+
+def _say_how_to_go_on(place: Path) -> None:
+    from wearcast.cli.output import say
+
+    if _checkpoint(place).exists():
+        say(f"stopped; the last checkpoint is in {_checkpoint(place).parent}: the same command with --resume goes on")
+    else:
+        say("stopped before the first checkpoint; the same command starts anew")
 
 
 def spare_other_folders(place: Path) -> None:

@@ -148,7 +148,7 @@ class _Finding:
             told = message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
             self.said = f"{self.path}: {told}"
         else:
-            expected = message.removeprefix("Input should be ")
+            expected = message.removeprefix("Input should be ").replace("String should match", "text that matches")
             self.expected = [_PLAIN.get(expected, expected[:1].lower() + expected[1:])]
 
     def _choose(self, choices: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from wearcast.config import nearest
 from wearcast.config.document import Document, Place, Trail, dotted, read, read_text
 from wearcast.errors import ConfigError
 
@@ -92,22 +93,31 @@ def _locate(reference: str, folder: Path, find: Find | None, where: Place | None
         raise ConfigError(error.what, where=str(where), hint=error.hint) from error
 
 
-def _load(path: Path, find: Find | None, chain: tuple[Path, ...]) -> Document:
+def _read(path: Path, where: Place | None) -> Document:
+    """A file, or the complaint that there is none, with who asked for it and what is there instead."""
+    if not path.exists():
+        beside = [other.name for other in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+        said = f"{EXTENDS}: there is no file {path}" if where else "no such file"
+        raise ConfigError(said, where=str(where or path), hint=nearest(path.name, beside))
+    return read(path)
+
+
+def _load(path: Path, find: Find | None, chain: tuple[Path, ...], where: Place | None = None) -> Document:
     if any(_same(path, earlier) for earlier in chain):
         raise ConfigError(
             f"extends goes in a circle: {' → '.join(step.name for step in (*chain, path))}", where=str(chain[-1])
         )
-    own = read(path)
+    own = _read(path, where)
     if EXTENDS not in own.data:
         return own
-    where = own.place((EXTENDS,))
+    said = own.place((EXTENDS,))
     parents = own.data[EXTENDS]
     names = [parents] if isinstance(parents, str) else parents
     if not (isinstance(names, list) and names and all(isinstance(name, str) and name for name in names)):
-        raise ConfigError(f"{EXTENDS}: expected a name, a path or a list of them, got {parents!r}", where=str(where))
+        raise ConfigError(f"{EXTENDS}: expected a name, a path or a list of them, got {parents!r}", where=str(said))
     merged = Document({})
     for name in names:
-        merged = merge(merged, _load(_locate(name, path.parent, find, where), find, (*chain, path)))
+        merged = merge(merged, _load(_locate(name, path.parent, find, said), find, (*chain, path), said))
     rest = {key: value for key, value in own.data.items() if key != EXTENDS}
     places = {trail: place for trail, place in own.places.items() if trail[:1] != (EXTENDS,)}
     return merge(merged, Document(rest, places))

@@ -1,8 +1,15 @@
-"""The files of a published data set, wherever they lie: loose, in a folder, in a zip, or in a zip within a zip."""
+"""The files of a data set, wherever they lie: loose, in a folder, in a zip, or in a zip within a zip.
+
+A zip is input from outside: nothing of it is trusted. Names that lead out of it, links, encrypted members and members
+that would unpack to far more than they weigh are refused before anything is read.
+"""
 
 from __future__ import annotations
 
+import fnmatch
 import io
+import lzma
+import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -13,7 +20,18 @@ from typing import IO
 
 from wearcast.errors import DataError, FormatError, SourceNotFoundError
 
-__all__ = ["Archive", "open_archive"]
+__all__ = ["MAX_RATIO", "MAX_TOTAL_BYTES", "Archive", "open_archive"]
+
+MAX_TOTAL_BYTES = 16 << 30
+"""Most that one zip may unpack to."""
+
+MAX_RATIO = 200
+"""Most bytes that a large member may unpack to for each byte in the zip; tables of sensors reach 20."""
+
+_MAX_MEMBERS = 100_000
+_SMALL = 16 << 20  # members up to this size may be compressed as well as they like
+_MAX_NESTED = 2 << 30  # a zip within a zip is held in memory
+_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
 
 
 @dataclass(frozen=True)
@@ -22,103 +40,185 @@ class Archive:
 
     Attributes:
         path: the folder or the zip.
-        members: plain name of a file to its path in the folder or in the zip.
+        members: plain name of a file to its path in the folder or in the zip; of two files with one name, the one
+            that lies less deep.
+        paths: every file, as its path in the folder or in the zip.
         zipped: the opened zip, None for a folder.
     """
 
     path: Path
     members: dict[str, str]
+    paths: tuple[str, ...] = ()
     zipped: zipfile.ZipFile | None = None
 
     def where(self, member: str) -> str:
         """How errors call a file."""
         return f"{self.path}: {member}" if self.zipped else str(self.path / self.members.get(member, member))
 
+    def find(self, *patterns: str) -> tuple[str, ...]:
+        """The paths of all files whose plain name is like one of the patterns, in order."""
+        names = ((PurePosixPath(path).name, path) for path in self.paths)
+        return tuple(path for name, path in names if any(fnmatch.fnmatchcase(name, like) for like in patterns))
+
+    def file(self, member: str) -> Path | None:
+        """Where a file lies on the disk, by plain name or path; None in a zip."""
+        return None if self.zipped else self.path / self._path(member)
+
+    def size(self, member: str) -> int:
+        """Bytes of a file, by plain name or path."""
+        path = self._path(member)
+        return self.zipped.getinfo(path).file_size if self.zipped else (self.path / path).stat().st_size
+
     def read(self, member: str) -> bytes:
-        """The bytes of a file.
+        """The bytes of a file, by plain name or path.
 
         Raises:
             SourceNotFoundError: there is no such file.
             FormatError: the zip is damaged.
         """
-        if member not in self.members:
-            raise SourceNotFoundError(f"there is no {member}", where=str(self.path))
-        if self.zipped is None:
-            return _read_bytes(self.path / self.members[member])
         try:
-            return self.zipped.read(self.members[member])
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-            raise FormatError(f"damaged: {error}", where=self.where(member), hint="fetch the zip again") from error
+            with self.open(member) as stream:
+                return stream.read()
+        except OSError as error:
+            raise self._unreadable(member, error) from error
+
+    @contextmanager
+    def open(self, member: str) -> Iterator[IO[bytes]]:
+        """A file as a stream of bytes, by plain name or path; see `read`."""
+        path = self._path(member)
+        try:
+            stream = (self.path / path).open("rb") if self.zipped is None else self.zipped.open(path)
+        except (*_DAMAGE, NotImplementedError, RuntimeError) as error:
+            raise self._damaged(member, error) from error
+        except OSError as error:
+            raise self._unreadable(member, error) from error
+        with stream:
+            try:
+                yield stream
+            except _DAMAGE as error:
+                raise self._damaged(member, error) from error
+
+    def _damaged(self, member: str, error: Exception) -> FormatError:
+        return FormatError(f"damaged: {error}", where=self.where(member), hint="fetch the zip again")
+
+    def _unreadable(self, member: str, error: OSError) -> DataError:
+        return DataError(f"cannot be read: {error.strerror or error}", where=self.where(member))
+
+    def _path(self, member: str) -> str:
+        path = self.members.get(member, member)
+        if path not in self.paths:
+            raise SourceNotFoundError(f"there is no {member}", where=str(self.path))
+        return path
 
 
 @contextmanager
-def open_archive(place: Path, member: str) -> Iterator[Archive]:
-    """Open the folder or zip at `place`, or the one under the folder `place`, that holds the file `member`.
+def open_archive(place: Path, *patterns: str) -> Iterator[Archive]:
+    """Open the folder or zip at `place`, or the one under the folder `place`, that holds a file like one of these.
+
+    Args:
+        place: a folder or a zip.
+        patterns: plain names of files; `*` and `?` stand for any letters and any letter.
 
     Raises:
-        SourceNotFoundError: nothing at `place` holds it.
-        FormatError: a zip is damaged.
+        SourceNotFoundError: nothing at `place` holds any.
+        FormatError: a zip is damaged, or holds what no published set holds.
     """
+    wanted = " or ".join(patterns)
     if not place.exists():
         raise SourceNotFoundError("there is no such data set here", where=str(place), hint=_hint(place))
     if place.is_file():
         with _open_zip(place) as archive:
-            if member not in archive.members:
-                raise SourceNotFoundError(f"there is no {member}", where=str(place), hint="is it the published zip?")
+            if not archive.find(*patterns):
+                raise SourceNotFoundError(f"there is no {wanted}", where=str(place), hint="is it the published zip?")
             yield archive
         return
-    loose = _files(place)
-    if member in loose:
-        yield Archive(place, loose)
+    loose = _folder(place)
+    if loose.find(*patterns):
+        yield loose
         return
-    zips = sorted(place.rglob("*.zip"))
+    zips = [place / path for path in loose.find("*.zip")]
     for path in zips:
         with _open_zip(path) as archive:
-            if member in archive.members:
+            if archive.find(*patterns):
                 yield archive
                 return
     looked = f"looked into {', '.join(path.name for path in zips)}" if zips else "there is no zip either"
-    raise SourceNotFoundError(f"there is no {member} ({looked})", where=str(place), hint=_hint(place))
+    raise SourceNotFoundError(f"there is no {wanted} ({looked})", where=str(place), hint=_hint(place))
 
 
 def _hint(place: Path) -> str:
     return f"wearcast datasets fetch {place.name}, or set WEARCAST_DATA_DIR to the folder that holds {place.name}/"
 
 
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from error
+def _folder(place: Path) -> Archive:
+    found = (path.relative_to(place) for path in place.rglob("*") if path.is_file())
+    paths = sorted(path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts))
+    return Archive(place, _by_name(paths), tuple(paths))
 
 
-def _files(place: Path) -> dict[str, str]:
-    files = sorted(path for path in place.rglob("*.txt") if path.is_file())
-    return {path.name: str(path.relative_to(place)) for path in reversed(files)}
+def _by_name(paths: list[str]) -> dict[str, str]:
+    best_last = sorted(paths, key=lambda path: (path.count("/"), path), reverse=True)
+    return {PurePosixPath(path).name: path for path in best_last}
 
 
-def _members(zipped: zipfile.ZipFile) -> dict[str, str]:
-    names = [info.filename for info in zipped.infolist() if not info.is_dir() and "__MACOSX" not in info.filename]
-    return {PurePosixPath(name).name: name for name in names}
+def _members(zipped: zipfile.ZipFile, where: str) -> list[str]:
+    """The paths of the files of a zip, after a look at what they claim to be."""
+    infos = [info for info in zipped.infolist() if not info.is_dir() and "__MACOSX" not in info.filename]
+    if len(infos) > _MAX_MEMBERS:
+        raise FormatError(f"{len(infos)} files are too many", where=where, hint="is it the published zip?")
+    seen: set[str] = set()
+    for info in infos:
+        reason = "is there twice" if info.filename in seen else _suspicious(info)
+        seen.add(info.filename)
+        if reason:
+            raise FormatError(
+                f"{info.filename!r} {reason}", where=where, hint="this is not the published zip; nothing was unpacked"
+            )
+    total = sum(info.file_size for info in infos)
+    if total > MAX_TOTAL_BYTES:
+        raise FormatError(
+            f"it would unpack to {total / 1e9:.1f} GB, and {MAX_TOTAL_BYTES / 1e9:.1f} GB is the limit",
+            where=where,
+            hint="unpack it by hand if you trust it, then fetch --from the folder",
+        )
+    return [info.filename for info in infos]
+
+
+def _suspicious(info: zipfile.ZipInfo) -> str | None:
+    name = info.orig_filename.replace("\\", "/")
+    if name.startswith("/") or name[1:2] == ":" or ".." in name.split("/") or "\0" in name:
+        return "leads out of the zip"
+    if stat.S_ISLNK(info.external_attr >> 16):
+        return "is a link"
+    if info.flag_bits & 0x1:
+        return "is encrypted"
+    if info.file_size > max(_SMALL, MAX_RATIO * info.compress_size):
+        return f"would unpack to {info.file_size / max(info.compress_size, 1):.0f} times its size"
+    return None
 
 
 @contextmanager
 def _open_zip(path: Path) -> Iterator[Archive]:
     with _zip(path, str(path)) as outer:
-        members = _members(outer)
-        inner = [name for name in members if name.lower().endswith(".zip")]
+        paths = _members(outer, str(path))
+        archive = Archive(path, _by_name(paths), tuple(paths), outer)
+        inner = [name for name in paths if name.lower().endswith(".zip")]
         if not inner:
-            yield Archive(path, members, outer)
+            yield archive
             return
-        data = Archive(path, members, outer).read(inner[0])
-        with _zip(io.BytesIO(data), f"{path}: {inner[0]}") as nested:
-            yield Archive(path, _members(nested), nested)
+        nested_where = f"{path}: {inner[0]}"
+        if archive.size(inner[0]) > _MAX_NESTED:
+            raise FormatError("the zip within the zip is too large", where=nested_where, hint="unpack it by hand")
+        data = archive.read(inner[0])
+        with _zip(io.BytesIO(data), f"{path}: {PurePosixPath(inner[0]).name}") as nested:
+            nested_paths = _members(nested, nested_where)
+            yield Archive(path, _by_name(nested_paths), tuple(nested_paths), nested)
 
 
 def _zip(file: Path | IO[bytes], where: str) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(file)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, ValueError) as error:
         raise FormatError("truncated or not a zip", where=where, hint="fetch the zip again") from error
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", where=where) from error

@@ -98,6 +98,10 @@ def check(fleet: Fleet) -> QualityReport:
         column = _quality(name, values, runs)
         columns.append(column)
         findings += _column(fleet, column, runs, seen, values)
+    varies = {column.name for column in columns if column.distinct > 1}
+    if fleet.n_rows and not varies & set(fleet.schema.sensors):
+        what = "no sensor varies: there is nothing to tell a worn unit from a new one by"
+        findings.append(Finding("error", what, fleet.name, "name other columns as sensors"))
     summary = fleet.summary()
     rank = {"error": 0, "warning": 1, "info": 2}
     findings.sort(key=lambda finding: rank[finding.severity])

@@ -18,7 +18,7 @@ from pydantic import Field
 from wearcast.config import Strict
 from wearcast.datasets import textfile
 from wearcast.datasets.archive import Archive, open_archive
-from wearcast.datasets.card import DatasetCard
+from wearcast.datasets.card import DataFile, DatasetCard
 from wearcast.datasets.combine import combine
 from wearcast.datasets.location import dataset_dir
 from wearcast.errors import FormatError, SourceNotFoundError
@@ -65,23 +65,68 @@ def sensors() -> tuple[str, ...]:
     return tuple(column for column in _COLUMNS if column not in SETTINGS)
 
 
+# SHA-256 of each published file, whatever zip it came in.
+_SUMS = {
+    "train_FD001.txt": "963b5e22825b34d8b21c69e1aeb4af3e647050eb672ee8834ba4b5d91d2de0f8",
+    "train_FD002.txt": "dac6c4dbc4e7c1bdeb5747da3d313d05c395bb99801b44a002b26a2ba13d788f",
+    "train_FD003.txt": "2abbe9968cc5e8eb091980f51b20f62bb4127336d3482cb52071d53bf23329e2",
+    "train_FD004.txt": "27ef6160b6a1dcb2613a88de9c239f763b223f02cdc41dc5cdedc5dc189b6218",
+    "test_FD001.txt": "3cda7109ce17bafb5443f2ac926cfcf88154b941b8c4cf95eb55d1ddd6f52851",
+    "test_FD002.txt": "de7b5bf7e998a985c378488480528b7c02cff1406a46740def362dda8d9b4e02",
+    "test_FD003.txt": "299babd63c8d987cef079c4a425429f33b3a34797d803bbe2ad48c29dbd0d790",
+    "test_FD004.txt": "1dc675fff0624bac10786927c6715b37d1297657137400d2b1a3138d777a3ba5",
+    "RUL_FD001.txt": "a19c8ec94931949d0485bdc35118206e9c81c4547b422efb9cf86f4ceddbceca",
+    "RUL_FD002.txt": "c851dd96a6ea6998d3c4a8f834d3c8013aa90e93a6ed950dc826ad0655b2906b",
+    "RUL_FD003.txt": "df1e0566306b174a2de41c67a3e7a51877889598b78643fc3e5685259091b7cb",
+    "RUL_FD004.txt": "196b836b85a95ac7fdbbf29c5fdf1657382eafa445644d114ffaaf50dc2975e1",
+}
+
+_KEYS = ("unit", "cycle")
+
+
+def _file(name: str, sha256: str) -> DataFile:
+    truth = name.startswith("RUL_")
+    columns = ("rul",) if truth else (*_KEYS, *_COLUMNS)
+    return DataFile(
+        pattern=name, required=not truth, sha256=sha256, columns=columns, header=False, media_type="text/plain"
+    )
+
+
 CARD = DatasetCard(
     name="cmapss",
     title="NASA C-MAPSS turbofan engine degradation",
     summary="Simulated run-to-failure histories of turbofan engines: 1 or 6 operating conditions, 1 or 2 fault modes.",
     subsets=("FD001", "FD002", "FD003", "FD004"),
     licence="Public domain (work of the United States Government)",
+    licence_url="https://www.usa.gov/government-works",
     citation=(
         "A. Saxena, K. Goebel, D. Simon, N. Eklund: Damage propagation modeling for aircraft engine run-to-failure "
         "simulation. International Conference on Prognostics and Health Management, Denver, 2008."
     ),
-    url=("https://phm-datasets.s3.amazonaws.com/NASA/6.+Turbofan+Engine+Degradation+Simulation+Data+Set.zip"),
+    publisher="NASA Prognostics Center of Excellence",
+    homepage="https://data.nasa.gov/dataset/cmapss-jet-engine-simulated-data",
+    url="https://data.nasa.gov/docs/legacy/CMAPSSData.zip",
+    mirrors=("https://phm-datasets.s3.amazonaws.com/NASA/6.+Turbofan+Engine+Degradation+Simulation+Data+Set.zip",),
+    sha256="74bef434a34db25c7bf72e668ea4cd52afe5f2cf8e44367c55a82bfd91a5a34f",
     size_bytes=12_425_978,
+    rows=265_256,
+    published="2008",
+    files=tuple(_file(name, sha256) for name, sha256 in _SUMS.items()),
     units_of_measure={column: unit for column, (unit, _) in _COLUMNS.items()},
     descriptions={column: text for column, (_, text) in _COLUMNS.items()},
+    kinds={"unit": "integer", "cycle": "integer", "rul": "integer"},
+    traps=(
+        "the readme swaps the numbers of training and test engines of FD004: the files hold 249 and 248",
+        "sensors that never change in FD001 and FD003 do change in FD002 and FD004",
+        "test errors depend on whether true RULs are capped (usually at 125): compare like with like",
+    ),
     manual_steps=(
         "download '6. Turbofan Engine Degradation Simulation Data Set.zip' from NASA's Prognostics Center of "
         "Excellence data repository in a browser, then: wearcast datasets fetch cmapss --from THAT_FILE.zip"
+    ),
+    unverified=(
+        "the licence was not read at NASA; addresses, size and checksums are those that several independent copies "
+        "state, and no download was tried"
     ),
 )
 
@@ -161,8 +206,7 @@ def load_subset(archive: Archive, subset: Subset, split: Literal["train", "test"
 def _read(archive: Archive, subset: Subset, split: Literal["train", "test"], counts: Counts) -> pl.DataFrame:
     member = f"{split}_{subset}.txt"
     where = archive.where(member)
-    keys = ("unit", "cycle")
-    table = textfile.read_numbers(archive.read(member), (*keys, *_COLUMNS), whole=keys, where=where)
+    table = textfile.read_numbers(archive.read(member), (*_KEYS, *_COLUMNS), whole=_KEYS, where=where)
     units, rows = (counts.train_units, counts.train_rows) if split == "train" else (counts.test_units, counts.test_rows)
     if table.height != rows:
         raise FormatError(

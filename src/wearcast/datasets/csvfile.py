@@ -36,7 +36,8 @@ class CsvFile:
 
     Attributes:
         path: the file.
-        columns: names in the header, without blanks around them; a column without a name is `column_N`.
+        columns: names in the header, one blank where there are several or a line break, none around; a column without
+            a name is `column_N`.
         kinds: what the cells of each column look like, from the first rows.
         separator: between the columns.
         decimal: the decimal sign.
@@ -144,7 +145,7 @@ def open_csv(path: Path, *, separator: str | None = None, decimal: str | None = 
     with _opened(path) as file:
         text = "".join(islice(_guarded(file, path), SAMPLE_ROWS + 1))
     if not text.strip():
-        raise FormatError("the file is empty", where=str(path))
+        raise FormatError("the file is empty", where=str(path), hint="write or copy it again")
     if "\0" in text:
         raise FormatError("this is not text", where=str(path), hint="CSV, TSV and Parquet files are read")
     separator = separator or _separator(text)
@@ -181,9 +182,13 @@ def cell_kind(cells: Sequence[str | None], decimal: str = ".") -> ColumnKind:
 def _opened(path: Path) -> Iterator[TextIO]:
     try:
         with path.open("rb") as raw:
-            start = raw.read(2)
-        if start in (b"\xff\xfe", b"\xfe\xff"):
+            start = raw.read(4096)
+        if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
             raise FormatError("the text is UTF-16", where=str(path), hint="save it as UTF-8")
+        if start[:4] == b"PAR1":
+            raise FormatError("this is a Parquet file", where=str(path), hint="end its name in .parquet")
+        if start[:2] in (b"PK", b"\x1f\x8b") or b"\0" in start:
+            raise FormatError("this is not text", where=str(path), hint="CSV, TSV and Parquet files are read")
         with path.open(encoding="utf-8-sig", newline="") as file:
             yield file
     except OSError as error:
@@ -225,7 +230,8 @@ def _separator(text: str) -> str:
 
 
 def _header(names: Sequence[str], path: Path) -> tuple[str, ...]:
-    columns = tuple(name.strip() or f"column_{i}" for i, name in enumerate(names, start=1))
+    # A line break within a name, as spreadsheets have them, counts as a blank.
+    columns = tuple(" ".join(name.split()) or f"column_{i}" for i, name in enumerate(names, start=1))
     if all(_NUMBER.fullmatch(name) or _COMMA_NUMBER.fullmatch(name) for name in columns):
         raise FormatError(
             "the first row is numbers, not column names", where=str(path), hint="write the names into the first row"

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
-__all__ = ["DATA_DIR_VARIABLE", "data_dir", "dataset_dir"]
+__all__ = ["DATA_DIR_VARIABLE", "data_dir", "dataset_dir", "located"]
 
 DATA_DIR_VARIABLE = "WEARCAST_DATA_DIR"
+
+_ELSEWHERE: ContextVar[tuple[str, Path] | None] = ContextVar("_ELSEWHERE", default=None)
 
 
 def data_dir() -> Path:
@@ -23,4 +28,17 @@ def data_dir() -> Path:
 
 def dataset_dir(name: str) -> Path:
     """The folder of one data set; it need not exist."""
+    elsewhere = _ELSEWHERE.get()
+    if elsewhere is not None and elsewhere[0] == name:
+        return elsewhere[1]
     return data_dir() / name
+
+
+@contextmanager
+def located(name: str, place: Path) -> Iterator[None]:
+    """Within this block, a data set is looked for at `place`: this is how one is tried before it is let in."""
+    token = _ELSEWHERE.set((name, place))
+    try:
+        yield
+    finally:
+        _ELSEWHERE.reset(token)

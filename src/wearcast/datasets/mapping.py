@@ -182,7 +182,7 @@ def _check_once(names: Sequence[str], where: str) -> None:
 
 
 def _there(columns: Iterable[str]) -> str:
-    names = list(columns)
+    names = [f'"{name}"' if "," in name else name for name in columns]  # as --sensors takes it
     more = f" and {len(names) - 40} more" if len(names) > 40 else ""
     return f"there are {', '.join(names[:40])}{more}"
 

@@ -79,7 +79,7 @@ def open_parquet(path: Path) -> ParquetFile:
     """
     try:
         if path.stat().st_size == 0:
-            raise FormatError("the file is empty", where=str(path))
+            raise FormatError("the file is empty", where=str(path), hint="write or copy it again")
         # Opened here: Polars would take the brackets in a name for a pattern.
         with path.open("rb") as file:
             schema = pl.read_parquet_schema(file)

@@ -92,7 +92,10 @@ def read_fleet(
     notes += roles.notes
     tables = [first, *(open_table(path, mapping) for path in paths[1:])]
     words = tuple(c for c in roles.statics if any(table.kinds.get(c) != "number" for table in tables))
-    parts = [_read(table, mapping, roles, words, notes) for table in tables]
+    parts = [
+        _read(table, mapping, roles, words, notes, label=f"{table.path.name}: " if len(tables) > 1 else "")
+        for table in tables
+    ]
     frame = _together(parts, mapping)
     del parts
     events: pl.DataFrame | Outcome
@@ -128,11 +131,11 @@ def _readings(paths: Sequence[Path], mapping: ColumnMapping | None) -> tuple[Pat
 
 
 def _read(
-    table: TableFile, mapping: ColumnMapping, roles: Roles, words: Sequence[str], notes: list[Note]
+    table: TableFile, mapping: ColumnMapping, roles: Roles, words: Sequence[str], notes: list[Note], *, label: str
 ) -> pl.DataFrame:
     """One file as columns of the types that a fleet needs, so that every complaint has the file's own row number.
 
-    `words` are the statics that are text in any of the files.
+    `words` are the statics that are text in any of the files; `label` tells its notes from those of other files.
     """
     where = str(table.path)
     by_file = mapping.unit == FILE_UNIT
@@ -154,7 +157,7 @@ def _read(
     # Looked for only if there is a row without any key.
     empty = frame.select(pl.all_horizontal(pl.col(keys).is_null())).to_series()
     if empty.all():
-        raise FormatError("the file has a header but no rows", where=where)
+        raise FormatError("the file has a header but no rows", where=where, hint="write or copy it again")
     if empty.any():
         values = [pl.col(numeric).is_null().name.suffix("?"), pl.col(texts).is_null().name.suffix("?")]
         empty &= frame.select(values).select(pl.all_horizontal(pl.all())).to_series()
@@ -167,10 +170,10 @@ def _read(
     frame = frame.with_columns(axis)
     if empty.any():
         count = int(empty.sum())
-        notes.append(Note("empty_rows", count, f"{table.path.name}: {count} rows without a single value are left out"))
+        notes.append(Note("empty_rows", count, f"{label}{count} rows without a single value are left out"))
         frame = frame.filter(~empty)
     if isinstance(table, CsvFile) and table.decimal == ",":
-        notes.append(Note("decimal_comma", 1, f"{table.path.name}: numbers are read with a decimal comma"))
+        notes.append(Note("decimal_comma", 1, f"{label}numbers are read with a decimal comma"))
     if by_file:
         frame = frame.with_columns(pl.lit(table.path.stem).alias(FILE_UNIT))
     return frame

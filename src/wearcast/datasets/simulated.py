@@ -43,8 +43,12 @@ _DESCRIPTIONS = {
 CARD = DatasetCard(
     name="simulated",
     title="Simulated turbofan engine degradation",
-    summary="Run-to-failure histories made on the spot: 1 to 6 operating conditions, 1 to 3 fault modes.",
-    licence="The same as Wearcast's",
+    summary=(
+        "Turbofan engines that wear until they fail, made on the spot from a seed, not measured on real machines: 1 to "
+        "6 operating conditions, 1 to 3 fault modes."
+    ),
+    licence="Apache-2.0, as Wearcast",
+    licence_url="https://www.apache.org/licenses/LICENSE-2.0",
     citation=(
         "Damage propagates after A. Saxena, K. Goebel, D. Simon, N. Eklund: Damage propagation modeling for aircraft "
         "engine run-to-failure simulation. International Conference on Prognostics and Health Management, Denver, 2008."

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from wearcast.errors import ModelError
 from wearcast.evaluation.judged import Judged, Record
 from wearcast.evaluation.protocol import Forecaster, in_order
-from wearcast.features import hold_last
 from wearcast.fleet import Fleet
 from wearcast.forecast import SensorForecast
+from wearcast.inference.engine import last_known
 from wearcast.target import SensorTarget
 
 __all__ = ["ValueEvaluation", "crps_of_quantiles", "evaluate_values", "held_out_values", "value_metrics"]
@@ -111,8 +111,7 @@ def evaluate_values(bundle: Forecaster, fleet: Fleet, *, split: str, seed: int |
         raise ModelError("the bundle does not forecast future values", where=str(bundle.path))
     rows = np.arange(fleet.n_rows)
     value, known = target.labels(fleet, forecast.quantiles.shape[1]).at(rows)
-    start = np.repeat(fleet.offsets[:-1], np.diff(fleet.offsets))
-    last = np.stack([hold_last(fleet.frame[c].to_numpy(), start) for c in target.columns], axis=1)
+    last = last_known(fleet, target.columns, rows)
     figures = value_metrics(forecast.quantiles, forecast.quantile_levels, value, known, last)
     named = figures or dict.fromkeys(("mse", "mae", "crps", "mse_persistence", "mae_persistence", "crps_persistence"))
     scored = known.any(axis=(1, 2))

@@ -71,20 +71,26 @@ _COMPARED = ("rmse_capped", "rmse", "nasa_score_capped", "coverage_90", "width_9
 
 def comparison_table(comparison: Comparison) -> Renderable:
     """One row a recipe and data set, mean ± sd over seeds, then one sentence a pair of recipes."""
+    from rich import box
     from rich.console import Group as Renderable
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title="mean ± sd over seeds")
-    table.add_column("recipe")
-    table.add_column("data set")
+    labels = [_scored_set(group) for group in comparison.groups]
+    alike = len(set(labels)) == 1  # said once, over the table, to leave room for the names of the recipes
+    title = Text(f"mean ± sd over seeds{f' on {labels[0]}' if alike else ''}")
+    table = Table(title=title, box=box.SIMPLE_HEAD, show_lines=True, pad_edge=False, padding=(0, 1, 0, 0))
+    # Names are folded, never cut: two recipes may differ in the last letter only.
+    table.add_column("recipe", overflow="fold")
+    if not alike:
+        table.add_column("data set", overflow="fold")
     table.add_column("seeds", justify="right")
     for name in _COMPARED:
-        table.add_column(name, justify="right")
-    for group in comparison.groups:
+        table.add_column(name.replace("_", "\n"), justify="right", overflow="fold")
+    for group, label in zip(comparison.groups, labels, strict=True):
         cells = [_spread_text(name, group.metrics[name]) for name in _COMPARED]
-        label = _scored_set(group)
-        table.add_row(Text(group.recipe), Text(label), str(len(group.seeds)), *cells)
+        named = [Text(group.recipe)] if alike else [Text(group.recipe), Text(label)]
+        table.add_row(*named, str(len(group.seeds)), *cells)
     lines = [
         Text(
             f"{d.dataset}: {d.verdict} (RMSE {d.a} − {d.b} = {d.difference:+.2f}, "

@@ -1,5 +1,6 @@
 """What a model sees of a reading: its own value, its deviation from the unit's healthy start, window statistics."""
 
+from wearcast.features.blocks import row_blocks
 from wearcast.features.healthy_start import healthy_start
 from wearcast.features.hold import hold_last
 from wearcast.features.spec import Features, SequenceFeatures, StatisticsFeatures
@@ -11,6 +12,7 @@ __all__ = [
     "StatisticsFeatures",
     "healthy_start",
     "hold_last",
+    "row_blocks",
     "statistic_names",
     "window_statistics",
 ]

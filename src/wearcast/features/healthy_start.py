@@ -15,14 +15,17 @@ def healthy_start(values: NDArray[np.float32], offsets: NDArray[np.int64], steps
     """Mean of each unit's first 1, 2, … `steps` readings: what its healthy start is known to be after that many.
 
     Args:
-        values: one scaled column without NaN, `(n_rows,)`.
+        values: scaled columns without NaN, `(n_rows, n_columns)`.
         offsets: first row of each unit and the number of rows, `(n_units + 1,)`.
         steps: readings that make the healthy start.
 
     Returns:
-        `(n_units, steps)`; what lies beyond the end of a short unit has no meaning.
+        `(n_units, steps, n_columns)`; what lies beyond the end of a short unit has no meaning.
     """
-    young = np.arange(steps)
-    rows = np.minimum(offsets[:-1, None] + young, offsets[1:, None] - 1)
-    means = np.cumsum(values[rows], axis=1, dtype=np.float64) / (young + 1)
-    return means.astype(np.float32)
+    first, last = offsets[:-1], offsets[1:] - 1
+    total = np.zeros((len(first), values.shape[1]))
+    means = np.empty((len(first), steps, values.shape[1]), dtype=np.float32)
+    for age in range(steps):
+        total += values[np.minimum(first + age, last)]
+        means[:, age] = total / (age + 1)
+    return means

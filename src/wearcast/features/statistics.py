@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from wearcast.features.blocks import row_blocks
+
 __all__ = ["statistic_names", "window_statistics"]
 
 
@@ -22,7 +24,7 @@ def window_statistics(
     """For each row the mean, standard deviation and least-squares slope of its last `w` readings, and the last one.
 
     A window ends at its row and never reaches back into another unit; one that is too short for a slope has slope 0.
-    Cost is linear in the rows, whatever the scales.
+    Cost is linear in the rows, whatever the scales; sums in double precision are held for a block of rows only.
 
     Args:
         values: channels, `(n_rows, n_channels)`.
@@ -33,10 +35,27 @@ def window_statistics(
     Returns:
         `(n, n_channels * (3 * n_scales + 1))`, columns as `statistic_names` says.
     """
+    out = np.empty((len(rows), values.shape[1] * (3 * len(scales) + 1)), dtype=np.float32)
+    order = np.argsort(rows, kind="stable")
+    for block in row_blocks(len(values)):
+        begin, end = np.searchsorted(rows, (block.start, block.stop), sorter=order)
+        if begin == end:
+            continue
+        chosen = order[begin:end]
+        # The longest window of the block's first row begins before the block.
+        low = max(block.start + 1 - max(scales), 0)
+        since = np.maximum(start[low : block.stop] - low, 0)
+        out[chosen] = _statistics(values[low : block.stop], since, rows[chosen] - low, scales)
+    return out
+
+
+def _statistics(
+    values: NDArray[np.float32], start: NDArray[np.int64], rows: NDArray[np.int64], scales: Sequence[int]
+) -> NDArray[np.float32]:
     n_rows, n_channels = values.shape
     position = (np.arange(n_rows) - start).astype(np.float64)
     x = values.astype(np.float64)
-    # Sums of x, x² and t·x up to each row; t counts from the unit's start, so that it stays small.
+    # Sums of x, x² and t·x up to each row; t counts from the unit's start or the block's, so that it stays small.
     sums = [np.zeros((n_rows + 1, n_channels)) for _ in range(3)]
     for total, term in zip(sums, (x, x * x, x * position[:, None]), strict=True):
         np.cumsum(term, axis=0, out=total[1:])

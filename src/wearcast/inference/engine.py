@@ -35,7 +35,7 @@ def table_of(channels: Channels, rows: NDArray[np.int64], features: StatisticsFe
     if home is not None:
         # Of the last reading, and with less noise of the mean of the shortest window.
         parts += [levels[rows] - home, statistics[:, :n] - home]
-    static = channels.static[channels.row_unit[rows]]
+    static = channels.static[channels.unit_of(rows)]
     return np.concatenate([*parts, static], axis=1)
 
 
@@ -95,22 +95,22 @@ class Engine:
 
     def raw(self, channels: Channels, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """What the graph gives for windows that end at `rows`, not calibrated: `(n, …)`."""
-        parts = []
+        out = np.empty((len(rows), *self.session.shape), dtype=np.float32)
         features = self.preprocessing.features
         if isinstance(features, StatisticsFeatures):
             table = table_of(channels, rows, features)
-            for at in range(0, max(len(rows), 1), BATCH):
-                parts.append(self.session.run({"table": table[at : at + BATCH]}))
-        else:
-            windows = Windows(channels, self.window, rows)
-            for at in range(0, max(len(rows), 1), BATCH):
-                batch = windows.batch(slice(at, at + BATCH))._asdict()
-                parts.append(self.session.run({name: value for name, value in batch.items() if value is not None}))
-        return np.concatenate(parts)
+            for at in range(0, len(rows), BATCH):
+                out[at : at + BATCH] = self.session.run({"table": table[at : at + BATCH]})
+            return out
+        windows = Windows(channels, self.window, rows)
+        for i, batch in enumerate(windows.batches(BATCH)):
+            feeds = {name: value for name, value in batch._asdict().items() if value is not None}
+            out[i * BATCH : (i + 1) * BATCH] = self.session.run(feeds)
+        return out
 
     def _flags(self, channels: Channels, rows: NDArray[np.int64]) -> tuple[tuple[str, ...], ...]:
         found = {
-            "short_history": rows - channels.start[rows] + 1 < self.window.context_length,
+            "short_history": rows - channels.offsets[channels.unit_of(rows)] + 1 < self.window.context_length,
             "unseen_condition": channels.condition[rows] < 0,
             "missing_readings": channels.missing[rows],
             "out_of_range": channels.clipped[rows],

@@ -33,6 +33,7 @@ class OnnxSession:
             raise BundleCorruptError(f"ONNX Runtime cannot read the model: {error}", where=str(path)) from error
         self.inputs = tuple(i.name for i in self._session.get_inputs())
         self.outputs = tuple(o.name for o in self._session.get_outputs())
+        self.shape: tuple[int, ...] = tuple(self._session.get_outputs()[0].shape[1:])
 
     def run(self, feeds: dict[str, NDArray[np.generic]], output: str | None = None) -> NDArray[np.float32]:
         """One output of the graph, the first unless named, for the inputs that it names; others are not read."""

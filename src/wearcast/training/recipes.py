@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 from wearcast.config import nearest
 from wearcast.config.checking import parse
 from wearcast.config.inheritance import load, overrides, replace
+from wearcast.datasets import ColumnMapping, FailureTable, FilesDataset
 from wearcast.errors import ConfigError
+from wearcast.schema import Outcome
 
 if TYPE_CHECKING:
+    from wearcast.config.document import Document
     from wearcast.training.experiment import Experiment
 
 __all__ = ["RECIPES", "find_recipe", "load_experiment", "recipe_names", "recipe_summaries"]
@@ -82,4 +85,46 @@ def load_experiment(
         )
     if seed is not None:
         document = replace(document, "seed", seed, f"--seed {seed}")
-    return parse(Experiment, overrides(document, assignments))
+    document = overrides(document, assignments)
+    experiment = parse(Experiment, document)
+    if not isinstance(experiment.dataset, FilesDataset):
+        return experiment
+    return experiment.model_copy(update={"dataset": _located(experiment.dataset, document)})
+
+
+def _located(dataset: FilesDataset, document: Document) -> FilesDataset:
+    """The data set with whole paths, and with the mapping itself where its file was named.
+
+    A path is relative to the file that says it, and to the working directory if a flag does. The experiment that the
+    bundle keeps can then be evaluated from anywhere.
+    """
+
+    def whole(path: str, *trail: str | int) -> str:
+        place = document.place(("dataset", *trail))
+        folder = Path() if place.line is None else Path(place.source).parent
+        full = folder / Path(path).expanduser()
+        return str(full.parent.resolve() / full.name)  # a link keeps its name: it may point elsewhere tomorrow
+
+    def each(paths: str | tuple[str, ...], key: str) -> str | tuple[str, ...]:
+        if isinstance(paths, str):
+            return whole(paths, key)
+        return tuple(whole(path, key, i) for i, path in enumerate(paths))
+
+    def ends(value: Outcome | FailureTable | None, *trail: str) -> Outcome | FailureTable | None:
+        if not isinstance(value, FailureTable):
+            return value
+        return value.model_copy(update={"failures": whole(value.failures, *trail, "failures")})
+
+    mapping = dataset.mapping
+    if isinstance(mapping, str):
+        mapping = ColumnMapping.from_yaml(whole(mapping, "mapping"))
+    elif mapping is not None:
+        mapping = mapping.model_copy(update={"end_of_life": ends(mapping.end_of_life, "mapping", "end_of_life")})
+    return dataset.model_copy(
+        update={
+            "source": each(dataset.source, "source"),
+            "test_source": None if dataset.test_source is None else each(dataset.test_source, "test_source"),
+            "mapping": mapping,
+            "test_end_of_life": ends(dataset.test_end_of_life, "test_end_of_life"),
+        }
+    )

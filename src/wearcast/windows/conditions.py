@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from wearcast.config import Strict
+from wearcast.features import row_blocks
 from wearcast.fleet import Fleet
 
 __all__ = ["OperatingConditions"]
@@ -24,7 +25,6 @@ MARGIN = 0.1  # of the setting's range: how far outside its parts a value is sti
 MOST = 64  # conditions
 EXPLAINED = 0.05  # of a sensor's variance: what a division must explain of at least one
 SAMPLE = 100_000  # rows that are looked at for this
-BLOCK = 500_000  # rows that are assigned at a time
 
 Parts = tuple[tuple[float, float], ...]
 
@@ -64,9 +64,8 @@ class OperatingConditions(Strict):
         condition = np.zeros(fleet.n_rows, dtype=np.int16)
         seen = np.ones(fleet.n_rows, dtype=np.bool_)
         known = np.array(self.combinations)
-        for at in range(0, fleet.n_rows if self.settings else 0, BLOCK):
-            block = slice(at, at + BLOCK)
-            codes, inside = self._codes(fleet, at)
+        for block in row_blocks(fleet.n_rows if self.settings else 0):
+            codes, inside = self._codes(fleet, block)
             agree = (codes[:, None, :] == known[None]).sum(axis=2, dtype=np.int16)
             condition[block] = agree.argmax(axis=1)
             seen[block] = inside & (agree.max(axis=1) == len(self.settings))
@@ -77,16 +76,16 @@ class OperatingConditions(Strict):
         if not sizes:
             return ((),)
         found = np.zeros(int(np.prod(sizes)), dtype=np.bool_)
-        for at in range(0, fleet.n_rows, BLOCK):
-            codes, inside = self._codes(fleet, at)
+        for block in row_blocks(fleet.n_rows):
+            codes, inside = self._codes(fleet, block)
             found[np.ravel_multi_index(tuple(codes[inside].T), sizes)] = True
         combinations = np.stack(np.unravel_index(np.flatnonzero(found), sizes), axis=1)
         return tuple(tuple(row) for row in combinations.tolist()) or ((0,) * len(sizes),)
 
-    def _codes(self, fleet: Fleet, at: int) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
+    def _codes(self, fleet: Fleet, block: slice) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
         """Part of each setting, `(block, n_settings)`, and whether all lie in or near their parts, `(block,)`."""
-        block = fleet.frame.select(self.settings)[at : at + BLOCK]
-        found = [_part_of(block[name].to_numpy(), p) for name, p in zip(self.settings, self.parts, strict=True)]
+        columns = [fleet.frame[name][block].to_numpy() for name in self.settings]
+        found = [_part_of(column, parts) for column, parts in zip(columns, self.parts, strict=True)]
         codes = np.stack([code for code, _ in found], axis=1).astype(np.int8)
         return codes, np.logical_and.reduce([inside for _, inside in found])
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,7 @@ from pydantic import Field
 
 from wearcast.config import Strict
 from wearcast.errors import FleetError
-from wearcast.features import Features, healthy_start, hold_last
+from wearcast.features import Features, healthy_start, hold_last, row_blocks
 from wearcast.fleet import Fleet
 from wearcast.windows.conditions import OperatingConditions
 
@@ -49,27 +48,27 @@ class Channels:
     clipped: NDArray[np.bool_]
     known_future: list[int]
 
-    @cached_property
+    @property
     def row_unit(self) -> NDArray[np.int32]:
         """Unit of each row, `(n_rows,)`."""
         return np.repeat(np.arange(len(self.offsets) - 1, dtype=np.int32), np.diff(self.offsets))
 
-    @cached_property
+    @property
     def start(self) -> NDArray[np.int64]:
         """First row of the unit of each row, `(n_rows,)`."""
         return np.repeat(self.offsets[:-1], np.diff(self.offsets))
 
-    @cached_property
-    def stop(self) -> NDArray[np.int64]:
-        """Row after the last of the unit of each row, `(n_rows,)`."""
-        return np.repeat(self.offsets[1:], np.diff(self.offsets))
+    def unit_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Unit of these rows, without an array of all."""
+        return np.searchsorted(self.offsets, rows, side="right") - 1
 
     def home_at(self, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
         """Healthy start of the unit of each row as it is known at that row, `(n, n_sensors)`: no look ahead."""
         if self.home is None:
             return None
-        age = np.minimum(rows - self.start[rows], self.home.shape[1] - 1)
-        known: NDArray[np.float32] = self.home[self.row_unit[rows], age]
+        unit = self.unit_of(rows)
+        age = np.minimum(rows - self.offsets[unit], self.home.shape[1] - 1)
+        known: NDArray[np.float32] = self.home[unit, age]
         return known
 
 
@@ -127,7 +126,7 @@ class Preprocessing(Strict):
         inputs = (*(schema.settings if features.settings else ()), *schema.known_future)
         fitted = [_fit_scale(c, fleet.frame[c].to_numpy(), everywhere, 1) for c in inputs]
         numbers, categories = _fit_statics(fleet)
-        last = fleet.age[fleet.offsets[1:] - 1]
+        last = fleet.age_at(fleet.offsets[1:] - 1)
         return cls(
             features=features,
             conditions=conditions,
@@ -181,42 +180,49 @@ class Preprocessing(Strict):
             FleetError: a column that the model needs is missing, or the unit of time differs.
         """
         self._check(fleet)
-        condition, seen = self.conditions.assign(fleet)
         n_sensors = len(self.sensors)
-        n_values = n_sensors + len(self.inputs) + self.features.age
-        values = np.zeros((fleet.n_rows, n_values), dtype=np.float32)
-        home = np.zeros((fleet.n_units, self.features.healthy_steps, n_sensors), dtype=np.float32)
-        missing = np.zeros(fleet.n_rows, dtype=np.bool_)
-        for name in self.conditions.settings:
-            missing |= np.isnan(fleet.frame[name].to_numpy())
-        clipped = np.zeros(fleet.n_rows, dtype=np.bool_)
-        start = np.repeat(fleet.offsets[:-1], np.diff(fleet.offsets))
-        for i, scale in enumerate(self.sensors):
-            raw = fleet.frame[scale.column].to_numpy()
-            missing |= np.isnan(raw)
-            if scale.column in without:
-                continue
-            level = hold_last(_standardise(raw, scale, condition), start)
-            clipped |= np.abs(level) > CLIP
-            np.clip(level, -CLIP, CLIP, out=values[:, i])
-            home[:, :, i] = healthy_start(values[:, i], fleet.offsets, self.features.healthy_steps)
-        everywhere = np.zeros(fleet.n_rows, dtype=np.int16)
-        for i, scale in enumerate(self.inputs):
-            level = hold_last(_standardise(fleet.frame[scale.column].to_numpy(), scale, everywhere), start)
-            np.clip(level, -CLIP, CLIP, out=values[:, n_sensors + i])
-        if self.features.age:
-            values[:, -1] = fleet.age / self.life_scale
-        return Channels(
-            values=values,
+        condition, seen = self.conditions.assign(fleet)
+        channels = Channels(
+            values=np.zeros((fleet.n_rows, n_sensors + len(self.inputs) + self.features.age), dtype=np.float32),
             n_sensors=n_sensors,
-            home=home if self.features.deviation else None,
+            home=None,
             static=self._static(fleet),
             offsets=fleet.offsets,
-            condition=np.where(seen, condition, np.int16(-1)),
-            missing=missing,
-            clipped=clipped,
+            condition=condition,
+            missing=np.zeros(fleet.n_rows, dtype=np.bool_),
+            clipped=np.zeros(fleet.n_rows, dtype=np.bool_),
             known_future=[n_sensors + i for i, scale in enumerate(self.inputs) if scale.column in self.known_future],
         )
+        self._fill(channels, fleet, without)
+        condition[~seen] = -1
+        if not self.features.deviation:
+            return channels
+        home = healthy_start(channels.values[:, :n_sensors], fleet.offsets, self.features.healthy_steps)
+        return replace(channels, home=home)
+
+    def _fill(self, channels: Channels, fleet: Fleet, without: Collection[str]) -> None:
+        """Write the scaled values and the marks of each row, block by block."""
+        scales = (*self.sensors, *self.inputs)
+        held = np.zeros(len(scales), dtype=np.float32)
+        for block in row_blocks(fleet.n_rows):
+            rows = np.arange(block.start, block.stop)
+            start = fleet.offsets[channels.unit_of(rows)] - block.start
+            missing, clipped = channels.missing[block], channels.clipped[block]
+            for name in self.conditions.settings:
+                missing |= np.isnan(fleet.frame[name][block].to_numpy())
+            for i, scale in enumerate(scales):
+                raw, is_sensor = fleet.frame[scale.column][block].to_numpy(), i < channels.n_sensors
+                if is_sensor:
+                    missing |= np.isnan(raw)
+                    if scale.column in without:
+                        continue
+                level = hold_last(_standardise(raw, scale, channels.condition[block]), start, held[i])
+                held[i] = level[-1]
+                if is_sensor:
+                    clipped |= np.abs(level) > CLIP
+                np.clip(level, -CLIP, CLIP, out=channels.values[block, i])
+            if self.features.age:
+                channels.values[block, -1] = fleet.age_at(rows) / self.life_scale
 
     def _check(self, fleet: Fleet) -> None:
         missing = [column for column in self.columns if column not in fleet.frame.columns]
@@ -252,21 +258,30 @@ def _standardise(raw: NDArray[np.float32], scale: Scale, condition: NDArray[np.i
 
 def _fit_scale(column: str, raw: NDArray[np.float32], condition: NDArray[np.int16], n: int) -> Scale | None:
     """Mean and standard deviation per condition; None if the column never varies within one."""
-    known = np.isfinite(raw)
-    if not known.any():
+    count, total, squares = np.zeros(n), np.zeros(n), np.zeros(n)
+    for x, code in _known(raw, condition):
+        count += np.bincount(code, minlength=n)
+        total += np.bincount(code, weights=x, minlength=n)
+    if not count.any():
         return None
-    code, x = condition[known], raw[known].astype(np.float64)
-    count = np.maximum(np.bincount(code, minlength=n), 1)
-    mean = np.bincount(code, weights=x, minlength=n) / count
-    centred = x - mean[code]
-    variance = np.bincount(code, weights=centred**2, minlength=n) / count
-    pooled = float(np.sqrt((centred**2).mean()))
+    mean = total / np.maximum(count, 1)
+    for x, code in _known(raw, condition):
+        squares += np.bincount(code, weights=(x - mean[code]) ** 2, minlength=n)
+    pooled = float(np.sqrt(squares.sum() / count.sum()))
     if pooled <= 1e-6 * max(float(np.abs(mean).max()), 1e-6):
         return None
-    unvisited = np.bincount(code, minlength=n) == 0
-    mean[unvisited] = x.mean()
-    sd = np.maximum(np.sqrt(variance), 0.05 * pooled)
+    mean[count == 0] = total.sum() / count.sum()
+    sd = np.maximum(np.sqrt(squares / np.maximum(count, 1)), 0.05 * pooled)
     return Scale(column=column, mean=tuple(mean.tolist()), sd=tuple(sd.tolist()))
+
+
+def _known(
+    raw: NDArray[np.float32], condition: NDArray[np.int16]
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.int16]]]:
+    """Readings that are there, in double precision, and their conditions, block by block."""
+    for block in row_blocks(len(raw)):
+        known = np.isfinite(raw[block])
+        yield raw[block][known].astype(np.float64), condition[block][known]
 
 
 def _fit_statics(fleet: Fleet) -> tuple[tuple[Scale, ...], tuple[Category, ...]]:

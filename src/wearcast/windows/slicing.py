@@ -52,13 +52,14 @@ class Windows:
         rows = self.rows[index]
         steps = np.arange(1 - self.spec.context_length, 1)
         at = rows[:, None] + steps
-        first = self.channels.start[rows][:, None]
+        unit = self.channels.unit_of(rows)
+        first = self.channels.offsets[unit, None]
         mask = at >= first
         past = self._with_deviation(self.channels.values.take(np.maximum(at, first), axis=0), rows)
         if not mask[:, 0].all():
             past[~mask] = 0.0
-        static = self.channels.static[self.channels.row_unit[rows]] if self.channels.static.shape[1] else None
-        return WindowBatch(past, mask, static, self._future(rows))
+        static = self.channels.static[unit] if self.channels.static.shape[1] else None
+        return WindowBatch(past, mask, static, self._future(rows, unit))
 
     def batches(self, size: int) -> Iterator[WindowBatch]:
         """All windows in order, `size` at a time."""
@@ -80,12 +81,12 @@ class Windows:
         wide[:, :, 2 * n :] = values[:, :, n:]
         return wide
 
-    def _future(self, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
+    def _future(self, rows: NDArray[np.int64], unit: NDArray[np.int64]) -> NDArray[np.float32] | None:
         columns = self.channels.known_future
         if not columns or self.spec.prediction_length == 0:
             return None
         at = rows[:, None] + np.arange(1, self.spec.prediction_length + 1)
-        last = self.channels.stop[rows][:, None] - 1
-        future: NDArray[np.float32] = self.channels.values[:, columns].take(np.minimum(at, last), axis=0)
+        last = self.channels.offsets[unit + 1, None] - 1
+        future: NDArray[np.float32] = self.channels.values.take(np.minimum(at, last), axis=0)[:, :, columns]
         future[at > last] = 0.0
         return future

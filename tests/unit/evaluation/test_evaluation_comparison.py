@@ -118,6 +118,22 @@ def test_json_and_table():
     assert "±" in text
 
 
+def test_names_are_told_apart_on_a_narrow_page():
+    """A long name is folded, never cut, and a data set that all share is said once."""
+    from rich.console import Console
+
+    long = "a-recipe-with-a-very-long-name-that-ends-in-"
+    comparison = compare([*runs(f"{long}1", sd=4), *runs(f"{long}2", sd=14)])
+    console = Console(width=60, record=True, file=io.StringIO())
+    console.print(comparison.table())
+    table = console.export_text().partition(": ")[0]
+    assert "…" not in table
+    first = "".join(line.split(" ")[1] if line.startswith(" ") else "" for line in table.splitlines())
+    assert f"{long}1" in first
+    assert f"{long}2" in first
+    assert "data set" not in table
+
+
 def test_nothing_to_compare():
     """An empty list is a wrong call."""
     with pytest.raises(UsageError, match="nothing to compare"):

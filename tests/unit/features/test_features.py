@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from wearcast.features import StatisticsFeatures, healthy_start, hold_last, statistic_names, window_statistics
+from wearcast.features import StatisticsFeatures, blocks, healthy_start, hold_last, statistic_names, window_statistics
 
 SIZES = st.lists(st.integers(1, 12), min_size=1, max_size=4)
 
@@ -27,17 +27,17 @@ def start_of(offsets: np.ndarray) -> np.ndarray:
 @settings(max_examples=30, deadline=None)
 def test_healthy_start_is_the_mean_of_the_first_readings_so_far(data, sizes, steps):
     offsets = offsets_of(sizes)
-    x = data.draw(arrays(np.float32, int(offsets[-1]), elements=st.floats(-5, 5, width=32)))
+    x = data.draw(arrays(np.float32, (int(offsets[-1]), 2), elements=st.floats(-5, 5, width=32)))
     found = healthy_start(x, offsets, steps)
     for unit, (first, stop) in enumerate(itertools.pairwise(offsets)):
         for age in range(min(steps, stop - first)):
-            expected = x[first : first + age + 1].astype(np.float64).mean()
+            expected = x[first : first + age + 1].astype(np.float64).mean(axis=0)
             assert found[unit, age] == pytest.approx(expected, abs=1e-5)
 
 
-@given(st.data(), SIZES)
+@given(st.data(), SIZES, st.integers(1, 40))
 @settings(max_examples=30, deadline=None)
-def test_hold_last_never_borrows_from_another_unit(data, sizes):
+def test_hold_last_never_borrows_from_another_unit(data, sizes, size):
     offsets = offsets_of(sizes)
     x = data.draw(arrays(np.float32, int(offsets[-1]), elements=st.sampled_from([np.nan, 1.0, 2.0, 3.0])))
     expected = []
@@ -46,25 +46,35 @@ def test_hold_last_never_borrows_from_another_unit(data, sizes):
         for value in x[first:stop]:
             last = last if np.isnan(value) else float(value)
             expected.append(last)
-    np.testing.assert_array_equal(hold_last(x, start_of(offsets)), np.array(expected, dtype=np.float32))
+    start = start_of(offsets)
+    np.testing.assert_array_equal(hold_last(x, start), np.array(expected, dtype=np.float32))
+    held: list[float] = [0.0]
+    for at in range(0, len(x), size):
+        held += hold_last(x[at : at + size], start[at : at + size] - at, held[-1]).tolist()
+    assert held[1:] == expected
 
 
-@given(st.data(), SIZES, st.lists(st.integers(2, 9), min_size=1, max_size=3, unique=True).map(sorted))
-@settings(max_examples=30, deadline=None)
-def test_window_statistics_equal_a_plain_loop(data, sizes, scales):
+@given(
+    st.data(), SIZES, st.lists(st.integers(2, 9), min_size=1, max_size=3, unique=True).map(sorted), st.integers(1, 40)
+)
+@settings(max_examples=40, deadline=None)
+def test_window_statistics_equal_a_plain_loop(data, sizes, scales, size):
     offsets = offsets_of(sizes)
     start = start_of(offsets)
     x = data.draw(arrays(np.float32, (int(offsets[-1]), 2), elements=st.floats(-5, 5, width=32)))
-    rows = np.arange(len(x))
-    expected = np.empty((len(x), 2 * (3 * len(scales) + 1)))
-    for row in rows:
+    rows = np.array(data.draw(st.permutations(range(len(x)))))[: data.draw(st.integers(1, len(x)))]
+    expected = np.empty((len(rows), 2 * (3 * len(scales) + 1)))
+    for i, row in enumerate(rows):
         parts = []
         for w in scales:
             window = x[max(start[row], row + 1 - w) : row + 1].astype(np.float64)
             slope = np.polyfit(np.arange(len(window)), window, 1)[0] if len(window) > 1 else np.zeros(2)
             parts += [window.mean(axis=0), window.std(axis=0), slope]
-        expected[row] = np.concatenate([*parts, x[row]])
-    np.testing.assert_allclose(window_statistics(x, start, rows, scales), expected, atol=2e-4)
+        expected[i] = np.concatenate([*parts, x[row]])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "BLOCK", size)
+        found = window_statistics(x, start, rows, scales)
+    np.testing.assert_allclose(found, expected, atol=2e-4)
 
 
 def test_statistic_names_are_as_many_as_the_columns():

@@ -1,12 +1,10 @@
-"""Temporal Fusion Transformer: the paper's function, padding, gradients, interpretation, export."""
+"""Temporal Fusion Transformer: the paper's function, padding, gradients, interpretation."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from torch import Tensor
@@ -198,6 +196,18 @@ def test_slices_join_without_a_seam(store: bool) -> None:
         assert ((a - b).abs().max() / a.abs().max()) < 1e-4
 
 
+def test_selection_in_half_precision_is_nearly_the_same() -> None:
+    """Slices are for full precision; what autocast makes of the whole differs by its rounding alone."""
+    torch.manual_seed(0)
+    network, x = VariableSelection(4, 8).eval(), torch.randn(6, 7, 4)
+    with torch.no_grad():
+        full = network(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = network(x)
+    assert not torch.equal(half[0].float(), full[0])
+    torch.testing.assert_close([one.float() for one in half], list(full), rtol=0.05, atol=0.05)
+
+
 def test_attention_against_numpy() -> None:
     """Folded keys and late values equal equations 13 to 16 written out in NumPy."""
     torch.manual_seed(0)
@@ -264,25 +274,3 @@ def test_wrong_use_is_refused() -> None:
         make_model("complete")(past, mask, None, future)
     with pytest.raises(ModelError, match="3 known-future"):
         make_model("complete")(past, mask, static, None)
-
-
-@pytest.mark.filterwarnings("ignore")  # the exporter's own
-@pytest.mark.parametrize("case", ["state-of-now", "complete"])
-def test_onnx_parity(case: str, tmp_path: Path) -> None:
-    """The exported graph says the same at another batch size, padding included."""
-    model, example = make_model(case), make_inputs(case)
-    given = tuple(one for one in example if one is not None)
-    batch = torch.export.Dim("batch", min=1, max=4096)
-    path = tmp_path / "tft.onnx"
-    program = torch.onnx.export(
-        model, given, dynamo=True, opset_version=20, dynamic_shapes=tuple({0: batch} for _ in given), verbose=False
-    )
-    assert program is not None
-    program.save(path)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    inputs = make_inputs(case, batch=9, padding=3, seed=5)
-    feeds = [one.numpy() for one in inputs if one is not None]
-    names = [one.name for one in session.get_inputs()]
-    got = session.run(None, dict(zip(names, feeds, strict=True)))[0]
-    with torch.no_grad():
-        np.testing.assert_allclose(got, model(*inputs).numpy(), rtol=1e-4, atol=1e-5)

@@ -1,0 +1,268 @@
+"""Spectra of segments: power and amplitude, bands, peaks, and the shape of the spectrum.
+
+Scaling follows G. Heinzel, A. Rüdiger, R. Schilling, "Spectrum and spectral density estimation by the DFT" (MPI 2002):
+power adds up to the segment's variance (Parseval), amplitude reads the height of a sine off its line.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from wearcast.errors import FleetError, UsageError
+from wearcast.features.segments import Floats, blocks, check_edges, check_rate, check_segments, over
+
+__all__ = [
+    "Spectrum",
+    "Window",
+    "band_energies",
+    "band_names",
+    "peak_names",
+    "power_spectrum",
+    "shape_features",
+    "shape_names",
+    "spectral_kurtosis",
+    "spectral_peaks",
+]
+
+Window = Literal["hann", "boxcar"]
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """One-sided power spectra of equally long segments.
+
+    Attributes:
+        frequencies_hz: of the bins, `(bins,)`, from 0 to half the sampling rate, equally spaced. Orders of the shaft
+            instead of Hz if the segments were resampled to equal angle.
+        power: mean square in each bin, `(n, bins)`; a row adds up to the variance of its (windowed) segment.
+        noise_bandwidth: equivalent noise bandwidth of the window, in bins: 1 without a window, 1.5 for Hann.
+        samples: of a segment.
+    """
+
+    frequencies_hz: NDArray[np.float64]
+    power: Floats
+    noise_bandwidth: float
+    samples: int
+
+    @property
+    def resolution_hz(self) -> float:
+        """Distance between two bins."""
+        return float(self.frequencies_hz[1])
+
+    @property
+    def amplitude(self) -> Floats:
+        """Height of the sine that would make each bin, `(n, bins)`: a sine of amplitude a on a bin reads a."""
+        return np.sqrt(self.power * (_sides(self.samples) * self.noise_bandwidth).astype(self.power.dtype))
+
+
+def power_spectrum(segments: ArrayLike, sampling_rate_hz: float, *, window: Window = "hann") -> Spectrum:
+    """Power spectrum of each segment, its mean taken off first.
+
+    P_k = c |Σ_j w_j x_j e^(−2πi jk/N)|² / (N Σ w²), c = 2 except at 0 and N/2 (Heinzel et al. 2002, eq. 23).
+
+    Args:
+        segments: `(n, samples)`.
+        sampling_rate_hz: of the samples.
+        window: Hann (periodic) against leakage, or none (`boxcar`).
+
+    Raises:
+        UsageError: the sampling rate or the window is wrong.
+        FleetError: a segment is shorter than four samples or holds NaN.
+    """
+    rate = check_rate(sampling_rate_hz)
+    x = check_segments(segments, shortest=4)
+    samples = x.shape[1]
+    weights = _weights(window, samples)
+    taper = weights.astype(x.dtype)
+    squares = float(weights @ weights)
+    scale = (_sides(samples) / (samples * squares)).astype(x.dtype)
+    power = np.empty((len(x), samples // 2 + 1), dtype=x.dtype)
+    for block in blocks(x):
+        centred = x[block] - x[block].mean(axis=1, keepdims=True)
+        transform = np.fft.rfft(np.multiply(centred, taper, out=centred), axis=1)
+        parts = transform.view(x.dtype)
+        np.square(parts, out=parts)
+        np.add(parts[:, ::2], parts[:, 1::2], out=power[block])
+        power[block] *= scale
+    return Spectrum(
+        frequencies_hz=np.arange(samples // 2 + 1) * (rate / samples),
+        power=power,
+        noise_bandwidth=samples * squares / float(weights.sum()) ** 2,
+        samples=samples,
+    )
+
+
+def _weights(window: Window, samples: int) -> NDArray[np.float64]:
+    match window:
+        case "hann":
+            return np.asarray(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(samples) / samples))
+        case "boxcar":
+            return np.ones(samples)
+        case _:
+            raise UsageError(f"no window {window!r}", hint="'hann' or 'boxcar'")
+
+
+def band_names(edges_hz: Sequence[float]) -> tuple[str, ...]:
+    """Names of the columns of `band_energies`, in order."""
+    return tuple(f"band_{low:g}_{high:g}_hz" for low, high in itertools.pairwise(edges_hz))
+
+
+def band_energies(spectrum: Spectrum, edges_hz: Sequence[float], *, relative: bool = False) -> Floats:
+    """Power in each band: the sum of P_k over the bins with low ≤ f < high, the last band with its upper edge.
+
+    Bands that cover the spectrum add up to the variance.
+
+    Args:
+        spectrum: of n segments.
+        edges_hz: ascending edges of `len(edges_hz) - 1` bands.
+        relative: as a part of all the power in the spectrum; NaN for a segment without any.
+
+    Returns:
+        `(n, n_bands)`, columns as `band_names` says.
+
+    Raises:
+        UsageError: the edges do not ascend or pass half the sampling rate.
+        FleetError: the segments are too short for a band to hold a bin.
+    """
+    edges = check_edges(edges_hz, float(spectrum.frequencies_hz[-1]))
+    first = np.searchsorted(spectrum.frequencies_hz, edges * (1 - 1e-12))
+    first[-1] = np.searchsorted(spectrum.frequencies_hz, edges[-1] * (1 + 1e-12), side="right")
+    empty = np.flatnonzero(np.diff(first) == 0)
+    if len(empty):
+        raise FleetError(
+            f"no bin of the spectrum lies in it: bins are {spectrum.resolution_hz:g} Hz apart",
+            where=f"band {edges[empty[0]]:g} to {edges[empty[0] + 1]:g} Hz",
+            hint="take longer segments or wider bands",
+        )
+    energies = np.add.reduceat(spectrum.power[:, : first[-1]], first[:-1], axis=1)
+    return over(energies, np.broadcast_to(_total(spectrum.power), energies.shape)) if relative else energies
+
+
+def peak_names(count: int) -> tuple[str, ...]:
+    """Names of the columns of `spectral_peaks`, in order."""
+    return tuple(f"peak_{i + 1}_{kind}" for kind in ("hz", "amplitude") for i in range(count))
+
+
+def spectral_peaks(spectrum: Spectrum, count: int) -> Floats:
+    """Frequency and amplitude of the strongest local maxima of each spectrum, strongest first.
+
+    A maximum is a bin above the one before and not below the one after; 0 Hz and the last bin are none. Where there
+    are fewer, the frequency is NaN and the amplitude 0.
+
+    Returns:
+        `(n, 2 * count)`, columns as `peak_names` says: all the frequencies, then all the amplitudes.
+
+    Raises:
+        UsageError: the count is not between 1 and the number of inner bins.
+    """
+    power = spectrum.power
+    if not 1 <= count <= power.shape[1] - 2:
+        raise UsageError(f"the number of peaks must be between 1 and {power.shape[1] - 2}, got {count}")
+    inner = power[:, 1:-1]
+    heights = np.where((inner > power[:, :-2]) & (inner >= power[:, 2:]), inner, 0)
+    strongest = np.argpartition(-heights, count - 1, axis=1)[:, :count]
+    order = np.argsort(-np.take_along_axis(heights, strongest, axis=1), axis=1, kind="stable")
+    bins = np.take_along_axis(strongest, order, axis=1) + 1
+    found = np.take_along_axis(heights, bins - 1, axis=1)
+    amplitude = np.sqrt(found * found.dtype.type(2 * spectrum.noise_bandwidth))
+    frequency = np.where(found > 0, spectrum.frequencies_hz[bins], np.nan).astype(power.dtype)
+    return np.concatenate([frequency, amplitude], axis=1)
+
+
+def shape_names() -> tuple[str, ...]:
+    """Names of the columns of `shape_features`, in order."""
+    return (
+        "spectral_centroid_hz",
+        "spectral_spread_hz",
+        "spectral_skewness",
+        "spectral_shape_kurtosis",
+        "spectral_entropy",
+    )
+
+
+def shape_features(spectrum: Spectrum) -> Floats:
+    """Moments and entropy of the spectrum as a distribution p_k = P_k / Σ P over frequency, 0 Hz left out.
+
+    Centroid μ = Σ f p, spread σ = √Σ (f − μ)² p, skewness Σ (f − μ)³ p / σ³, kurtosis Σ (f − μ)⁴ p / σ⁴ (G. Peeters,
+    "A large set of audio features", IRCAM 2004, §6.1); entropy −Σ p ln p / ln K with K bins, 0 for one line and 1 for
+    a flat spectrum (T. Inouye et al., Electroencephalography and Clinical Neurophysiology 79 (1991)).
+
+    Returns:
+        `(n, 5)`, columns as `shape_names` says; NaN for a segment without power.
+    """
+    power = spectrum.power[:, 1:]
+    out = np.empty((len(power), 5), dtype=power.dtype)
+    scale = spectrum.frequencies_hz[-1]
+    for block in blocks(power):
+        out[block] = _shape(power[block], (spectrum.frequencies_hz[1:] / scale).astype(power.dtype))
+    out[:, :2] *= power.dtype.type(scale)
+    return out
+
+
+def _shape(power: Floats, f: Floats) -> Floats:
+    """Shapes of a block of spectra over frequencies from 0 to 1."""
+    total = _total(power)
+    p = power * over(np.ones_like(total), total)
+    centroid = np.vecdot(p, f)
+    distance = f - centroid[:, None]
+    weighted = p * distance
+    variance = np.vecdot(weighted, distance)
+    np.multiply(weighted, distance, out=weighted)
+    squares = np.square(distance)
+    third, fourth = np.vecdot(weighted, distance), np.vecdot(weighted, squares)
+    logarithm = np.log(np.maximum(p, np.finfo(p.dtype).tiny))
+    entropy = -np.vecdot(p, logarithm) / np.log(p.shape[1])
+    wide = np.where(variance > 1e-10, variance, 0).astype(p.dtype)
+    return np.stack([centroid, np.sqrt(variance), over(third, wide**1.5), over(fourth, wide**2), entropy], axis=1)
+
+
+def spectral_kurtosis(
+    segments: ArrayLike, sampling_rate_hz: float, *, frame: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Spectral kurtosis: how impulsive each segment is at each frequency.
+
+    SK(f) = ⟨|X_t(f)|⁴⟩ / ⟨|X_t(f)|²⟩² − 2 over half-overlapping Hann frames t: 0 for Gaussian noise, −1 for a steady
+    sine, large where transients ring (J. Antoni, "The spectral kurtosis", MSSP 20 (2006), eq. 23).
+
+    Args:
+        segments: `(n, samples)`, at least eight frames long for a mean that says something.
+        sampling_rate_hz: of the samples.
+        frame: samples of a frame: longer than an impulse rings, shorter than the time between two.
+
+    Returns:
+        Frequencies `(frame // 2 + 1,)` and kurtosis `(n, frame // 2 + 1)`, NaN where there is no power.
+
+    Raises:
+        UsageError: the frame is shorter than eight samples.
+        FleetError: a segment holds fewer than two frames.
+    """
+    rate = check_rate(sampling_rate_hz)
+    if frame < 8:
+        raise UsageError(f"a frame must have 8 samples or more, got {frame}")
+    x = check_segments(segments, shortest=frame + frame // 2)
+    frames = np.lib.stride_tricks.sliding_window_view(x, frame, axis=1)[:, :: frame // 2]
+    transform = np.fft.rfft(frames * _weights("hann", frame).astype(x.dtype), axis=2)
+    power = (transform.real**2 + transform.imag**2).astype(np.float64)
+    mean = power.mean(axis=1)
+    kurtosis = over((power**2).mean(axis=1), mean**2) - 2
+    frequencies = np.arange(frame // 2 + 1) * (rate / frame)
+    return frequencies.astype(np.float64), np.asarray(kurtosis, dtype=np.float64)
+
+
+def _sides(samples: int) -> NDArray[np.float64]:
+    """How many bins of the two-sided spectrum each bin stands for: two, but for 0 and half the sampling rate."""
+    sides = np.full(samples // 2 + 1, 2.0)
+    sides[0] = 1.0
+    if samples % 2 == 0:
+        sides[-1] = 1.0
+    return sides
+
+
+def _total(power: Floats) -> Floats:
+    return np.asarray(power.sum(axis=1, keepdims=True))

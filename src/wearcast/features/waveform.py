@@ -1,0 +1,110 @@
+"""What the waveform of a vibration segment looks like: level, impulsiveness, symmetry, rate of crossings.
+
+The factors are those of condition monitoring: impulses that a young fault makes raise the peak long before the level,
+so the ratios grow first and fall again when the fault is everywhere.
+
+Sources: R. B. Randall, "Vibration-based Condition Monitoring" (Wiley, 2011), ch. 5; Y. Lei, Z. He, Y. Zi, "A new
+approach to intelligent fault diagnosis of rotating machinery", Expert Systems with Applications 35 (2008), table 1.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from wearcast.features.segments import Floats, blocks, check_segments, is_flat, over
+
+__all__ = ["waveform_features", "waveform_names"]
+
+_NAMES: Final = (
+    "rms",
+    "peak",
+    "peak_to_peak",
+    "mean_absolute",
+    "crest_factor",
+    "shape_factor",
+    "impulse_factor",
+    "clearance_factor",
+    "skewness",
+    "kurtosis",
+    "zero_crossing_rate",
+)
+
+
+def waveform_names() -> tuple[str, ...]:
+    """Names of the columns of `waveform_features`, in order."""
+    return _NAMES
+
+
+def waveform_features(segments: ArrayLike, *, centred: bool = True) -> Floats:
+    """Level and shape of each segment.
+
+    With x the samples of a segment, μ and σ their mean and (biased) standard deviation:
+
+    - `rms` √mean(x²); `peak` max |x|; `peak_to_peak` max x − min x; `mean_absolute` mean |x|
+    - `crest_factor` peak / rms (√2 for a sine); `shape_factor` rms / mean |x|; `impulse_factor` peak / mean |x|;
+      `clearance_factor` peak / (mean √|x|)²
+    - `skewness` mean((x − μ)³) / σ³; `kurtosis` mean((x − μ)⁴) / σ⁴, so 3 for Gaussian noise and 1.5 for a sine
+    - `zero_crossing_rate` changes of sign for each step from one sample to the next, 0 to 1; a sample that is 0
+      counts as positive
+
+    A ratio is NaN where the segment is constant (skewness, kurtosis) or zero (the factors).
+
+    Args:
+        segments: `(n, samples)`.
+        centred: take the segment's mean off first, as an AC-coupled accelerometer does.
+
+    Returns:
+        `(n, 11)`, columns as `waveform_names` says.
+
+    Raises:
+        FleetError: a segment is shorter than two samples or holds NaN.
+    """
+    x = check_segments(segments)
+    out = np.empty((len(x), len(_NAMES)), dtype=x.dtype)
+    for block in blocks(x):
+        _describe(x[block], centred, out[block])
+    return out
+
+
+def _describe(x: Floats, centred: bool, out: Floats) -> None:
+    """Write the features of a block of segments."""
+    samples = x.shape[1]
+    ones = np.ones(samples, dtype=x.dtype)  # a product with ones adds up faster than a sum
+    mean, highest, lowest = x.mean(axis=1), x.max(axis=1), x.min(axis=1)
+    deviation = x - mean[:, None]
+    mean_square = np.vecdot(deviation, deviation) / samples
+    sd = np.sqrt(mean_square)
+    flat = is_flat(sd, np.maximum(highest, -lowest))
+    if centred:
+        x, deviation[flat] = deviation, 0
+        highest, lowest = (np.where(flat, 0, side - mean).astype(x.dtype) for side in (highest, lowest))
+    magnitude = np.abs(x)
+    peak = np.maximum(highest, -lowest)
+    mean_absolute = magnitude @ ones / samples
+    rms = np.sqrt(mean_square if centred else np.vecdot(x, x) / samples)
+    rms[peak == 0] = 0
+    root = np.sqrt(magnitude, out=magnitude) @ ones / samples
+    out[:, 0] = rms
+    out[:, 1] = peak
+    out[:, 2] = highest - lowest
+    out[:, 3] = mean_absolute
+    out[:, 4] = over(peak, rms)
+    out[:, 5] = over(rms, mean_absolute)
+    out[:, 6] = over(peak, mean_absolute)
+    out[:, 7] = over(peak, root * root)
+    out[:, 10] = _crossings(x) / (samples - 1)
+    # Scaled by the standard deviation first, so that no fourth power overflows.
+    z = np.divide(deviation, np.where(flat, 1, sd)[:, None].astype(x.dtype), out=deviation)
+    squares = z * z
+    out[:, 8] = np.where(flat, np.nan, np.vecdot(squares, z) / samples)
+    out[:, 9] = np.where(flat, np.nan, np.vecdot(squares, squares) / samples)
+
+
+def _crossings(x: Floats) -> NDArray[np.int64]:
+    """How often each row changes its sign; counted eight at a time."""
+    negative = x < 0
+    changes = np.packbits(negative[:, 1:] != negative[:, :-1], axis=1)
+    return np.asarray(np.bitwise_count(changes).sum(axis=1, dtype=np.int64))

@@ -1,0 +1,101 @@
+"""Paths in an experiment: relative to the file that says them, and whole in what the bundle keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wearcast.config.writing import to_yaml
+from wearcast.datasets import ColumnMapping, FailureTable, FilesDataset
+from wearcast.errors import ConfigError
+from wearcast.training import Experiment
+from wearcast.training.recipes import load_experiment
+
+BASE = """extends: lightgbm
+dataset:
+  kind: files
+  source: [data/a.csv, "data/more/*.csv"]
+  test_source: ../other/test.csv
+  mapping: data/map.yaml
+  test_end_of_life: {failures: ends.csv}
+"""
+MAPPING = "unit: u\ncycle: c\nsensors: [s]\nend_of_life: {failures: failures.csv}\n"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """`base/base.yaml` with its mapping, `top.yaml` that extends it, and a working directory that is elsewhere."""
+    (tmp_path / "base" / "data").mkdir(parents=True)
+    (tmp_path / "base" / "base.yaml").write_text(BASE)
+    (tmp_path / "base" / "data" / "map.yaml").write_text(MAPPING)
+    (tmp_path / "top.yaml").write_text("extends: base/base.yaml\nname: top\n")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    return tmp_path.resolve()
+
+
+def files(experiment: Experiment) -> FilesDataset:
+    assert isinstance(experiment.dataset, FilesDataset)
+    return experiment.dataset
+
+
+@pytest.mark.parametrize("name", ["base/base.yaml", "top.yaml"])
+def test_a_path_is_relative_to_the_file_that_says_it(project: Path, name: str):
+    dataset = files(load_experiment(f"../{name}"))
+    base = project / "base"
+    assert dataset.source == (str(base / "data" / "a.csv"), str(base / "data" / "more" / "*.csv"))
+    assert dataset.test_source == str(project / "other" / "test.csv")
+    assert dataset.test_end_of_life == FailureTable(failures=str(base / "ends.csv"))
+    assert isinstance(dataset.mapping, ColumnMapping)
+    assert dataset.mapping.end_of_life == FailureTable(failures=str(base / "data" / "failures.csv"))
+
+
+def test_a_path_in_the_mapping_of_an_experiment(project: Path):
+    text = "extends: top.yaml\ndataset:\n  source: one.csv\n  mapping:\n    unit: u\n    time: t\n"
+    (project / "own.yaml").write_text(f"{text}    end_of_life: {{failures: sub/f.csv}}\n")
+    dataset = files(load_experiment("../own.yaml"))
+    assert dataset.source == str(project / "one.csv")
+    assert isinstance(dataset.mapping, ColumnMapping)
+    assert dataset.mapping.end_of_life == FailureTable(failures=str(project / "sub" / "f.csv"))
+
+
+def test_a_path_on_the_command_line_is_relative_to_the_working_directory(project: Path):
+    here = project / "elsewhere"
+    assert files(load_experiment("../top.yaml", ["dataset.source=x.csv"])).source == str(here / "x.csv")
+    record = FilesDataset(source="y.csv").model_dump(mode="json")
+    given = load_experiment("lightgbm", dataset=("--source y.csv", record))
+    assert files(given).source == str(here / "y.csv")
+    assert files(given).name == "files/y.csv"
+
+
+def test_the_resolved_experiment_reads_the_same_from_anywhere(project: Path, monkeypatch: pytest.MonkeyPatch):
+    experiment = load_experiment("../top.yaml")
+    shown = project / "elsewhere" / "shown.yaml"
+    shown.write_text(to_yaml(experiment))
+    monkeypatch.chdir(project)
+    assert load_experiment("elsewhere/shown.yaml") == experiment
+
+
+def test_a_link_keeps_its_own_name(project: Path):
+    (project / "real.csv").touch()
+    (project / "base" / "latest.csv").symlink_to(project / "real.csv")
+    (project / "base" / "link.yaml").write_text("extends: ./base.yaml\ndataset: {source: latest.csv}\n")
+    assert files(load_experiment("../base/link.yaml")).source == str(project / "base" / "latest.csv")
+
+
+def test_a_mapping_that_is_not_there_is_found_by_the_check(project: Path):
+    (project / "base" / "data" / "map.yaml").unlink()
+    with pytest.raises(ConfigError, match=r"base/data/map\.yaml: no such file"):
+        load_experiment("../top.yaml")
+
+
+def test_a_missing_file_below_is_named_with_the_line_that_asks_for_it(project: Path):
+    (project / "bad.yaml").write_text("name: bad\nextends: base/bose.yaml\n")
+    with pytest.raises(ConfigError) as caught:
+        load_experiment("../bad.yaml")
+    assert str(caught.value) == (
+        "../bad.yaml:2: extends: there is no file ../base/bose.yaml (did you mean 'base.yaml'?)"
+    )
+    with pytest.raises(ConfigError, match=r"no such file \(did you mean 'top.yaml'\?\)"):
+        load_experiment("../tap.yaml")
