@@ -7,6 +7,7 @@ that would unpack to far more than they weigh are refused before anything is rea
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import io
 import lzma
 import stat
@@ -82,6 +83,14 @@ class Archive:
         except OSError as error:
             raise self._unreadable(member, error) from error
 
+    def sha256(self, member: str) -> str:
+        """SHA-256 of a file, by plain name or path; see `read`."""
+        digest = hashlib.sha256()
+        with self.open(member) as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
+
     @contextmanager
     def open(self, member: str) -> Iterator[IO[bytes]]:
         """A file as a stream of bytes, by plain name or path; see `read`."""
@@ -151,7 +160,10 @@ def _hint(place: Path) -> str:
 
 
 def _folder(place: Path) -> Archive:
-    found = (path.relative_to(place) for path in place.rglob("*") if path.is_file())
+    try:
+        found = [path.relative_to(place) for path in place.rglob("*") if path.is_file()]
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror or error}", where=str(place)) from error
     paths = sorted(path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts))
     return Archive(place, _by_name(paths), tuple(paths))
 

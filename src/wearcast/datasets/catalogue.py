@@ -135,13 +135,7 @@ def entry(name: str) -> Entry:
 def content_of(archive: Archive, card: DatasetCard) -> tuple[tuple[str, int, str], ...]:
     """Path, size and SHA-256 of each file of the set in an opened folder or zip."""
     paths = archive.find(*card.patterns)
-    found = []
-    for path, name in zip(paths, plain(paths), strict=True):
-        with archive.open(path) as stream:
-            digest = hashlib.sha256()
-            while block := stream.read(1 << 20):
-                digest.update(block)
-        found.append((name, archive.size(path), digest.hexdigest()))
+    found = ((name, archive.size(path), archive.sha256(path)) for path, name in zip(paths, plain(paths), strict=True))
     return tuple(sorted(found))
 
 

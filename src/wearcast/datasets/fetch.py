@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 import urllib.parse
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -33,6 +34,8 @@ MIRROR_VARIABLE = "WEARCAST_MIRROR"
 
 OFFLINE_VARIABLE = "WEARCAST_OFFLINE"
 """Anything but empty, 0, no or false: nothing is downloaded."""
+
+_STALE_S = 2 * 86_400.0
 
 
 @dataclass(frozen=True)
@@ -252,6 +255,7 @@ def _arriving(home: Path) -> Iterator[Path]:
     staging: Path | None = None
     try:
         home.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(home.parent)
         staging = Path(tempfile.mkdtemp(prefix=".arriving-", dir=home.parent)) / home.name
         staging.mkdir()
         yield staging
@@ -265,6 +269,13 @@ def _arriving(home: Path) -> Iterator[Path]:
     finally:
         if staging is not None:
             shutil.rmtree(staging.parent, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what was arriving when a machine went down."""
+    for path in folder.glob(".arriving-*"):
+        if time.time() - path.stat().st_mtime > _STALE_S:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _settle(staging: Path, home: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import stat
 import zipfile
 from functools import cache
@@ -306,6 +307,59 @@ def test_a_single_file_gets_the_name_that_the_set_knows(home, tmp_path, monkeypa
     (tmp_path / "export (1).csv").write_bytes(b"x\n1\n")
     fetch("cmapss", tmp_path / "export (1).csv")
     assert (home / "a.csv").read_bytes() == b"x\n1\n"
+
+
+@pytest.mark.parametrize("shape", ["folder", "zip in a folder", "zip", "file", "URL of a zip", "URL of a file"])
+def test_a_set_of_one_file_comes_in_any_shape(shape, home, tmp_path, server: Server, monkeypatch):
+    _declare(monkeypatch, files=(DataFile(pattern="ETTh1.csv"),))
+    data = b"date,OT\n1,2\n"
+    packed = zip_bytes({"ETT-small/ETTh1.csv": data, "ETT-small/ETTh2.csv": b"x"})
+    sources: dict[str, str | Path] = {
+        "folder": write_folder(tmp_path / "a" / "b", {"ETTh1.csv": data, "ETTh2.csv": b"x"}).parent,
+        "zip in a folder": write_folder(tmp_path / "c", {"ETT.zip": packed}),
+        "zip": write_folder(tmp_path / "d", {"ETT (1).zip": packed}) / "ETT (1).zip",
+        "file": write_folder(tmp_path / "e", {"ETTh1.csv": data}) / "ETTh1.csv",
+        "URL of a zip": server.serve("/download?id=7", Reply(packed)),
+        "URL of a file": server.serve("/raw/ETTh1.csv", Reply(data)),
+    }
+    fetch("cmapss", sources[shape])
+    assert _left(home.parent) == ["ETTh1.csv"]
+    assert (home / "ETTh1.csv").read_bytes() == data
+
+
+def test_an_interrupt_leaves_nothing_half(home, source, monkeypatch):
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("wearcast.datasets.fetch.verify", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fetch("cmapss", source)
+    assert list(home.parent.iterdir()) == []
+
+
+def test_what_a_crash_left_is_swept_up(home, source):
+    stale, fresh = home.parent / ".arriving-stale", home.parent / ".arriving-fresh"
+    for folder in (stale, fresh):
+        write_folder(folder, {"x": b"x"})
+    os.utime(stale, (0, 0))
+    fetch("cmapss", source)
+    assert (stale.exists(), fresh.exists()) == (False, True)
+
+
+REAL = os.environ.get("WEARCAST_DATA_DIR")
+
+
+@pytest.mark.parametrize("one", [one for one in ALL_SETS if not one.card.built_in], ids=lambda one: one.card.name)
+def test_the_real_files_are_fetched(one, tmp_path, monkeypatch):
+    """Every declared set, from the files that are here, with the checksums of the published ones."""
+    source = Path(REAL or "") / one.card.name
+    if not REAL or not source.is_dir():
+        pytest.skip(f"WEARCAST_DATA_DIR does not hold {one.card.name}/")
+    monkeypatch.setenv("WEARCAST_DATA_DIR", str(tmp_path))
+    fetch(one.card.name, source)
+    found = entry(one.card.name)
+    assert (found.state, found.missing) == ("here", ())
+    assert found.fingerprint() is not None
 
 
 # ---------------------------------------------------------------------- hostile zips
