@@ -88,6 +88,8 @@ def fetch(
             f"{card.name} is not here, and nothing is downloaded while offline", where=str(home), hint=_by_hand(card)
         )
     sources = [[_remote(str(from_))]] if from_ is not None else _published(card, mirror)
+    if not sources:
+        raise SourceNotFoundError(f"{card.name} cannot be downloaded in one go", where=str(home), hint=_by_hand(card))
     return _first_good(one, sources, home, retries, progress)
 
 
@@ -132,6 +134,8 @@ def _published(card: DatasetCard, mirror: str | None) -> list[list[_Remote]]:
     parts = [_Remote(file.url, file.pattern, file.sha256) for file in card.files if file.url]
     whole = [[_remote(url, card.sha256 if url == card.url else None)] for url in (card.url, *card.mirrors) if url]
     sources = [parts] if parts else whole
+    if not sources:
+        return []
     base = (mirror if mirror is not None else os.environ.get(MIRROR_VARIABLE, "")).strip().rstrip("/")
     if not base:
         return sources

@@ -200,6 +200,12 @@ def test_files_that_are_published_one_by_one_are_all_downloaded(home, server: Se
     assert _left(home.parent) == FILES
 
 
+def test_a_set_without_a_single_place_says_how_to_get_it(home, server: Server, monkeypatch):
+    _declare(monkeypatch, url=None)
+    with pytest.raises(SourceNotFoundError, match=r"cannot be downloaded in one go \(by hand: download"):
+        fetch("cmapss", mirror=server.url)
+
+
 @pytest.mark.parametrize("how", ["call", "environment"])
 def test_offline_nothing_is_asked_for(how, home, server: Server, monkeypatch):
     _declare(monkeypatch, url=f"{server.url}/whole.zip")
