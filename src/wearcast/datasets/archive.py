@@ -136,7 +136,7 @@ def open_archive(place: Path, *patterns: str) -> Iterator[Archive]:
     if not place.exists():
         raise SourceNotFoundError("there is no such data set here", where=str(place), hint=_hint(place))
     if place.is_file():
-        with _open_zip(place) as archive:
+        with _open_zip(place, *patterns) as archive:
             if not archive.find(*patterns):
                 raise SourceNotFoundError(f"there is no {wanted}", where=str(place), hint="is it the published zip?")
             yield archive
@@ -147,7 +147,7 @@ def open_archive(place: Path, *patterns: str) -> Iterator[Archive]:
         return
     zips = [place / path for path in loose.find("*.zip")]
     for path in zips:
-        with _open_zip(path) as archive:
+        with _open_zip(path, *patterns) as archive:
             if archive.find(*patterns):
                 yield archive
                 return
@@ -210,21 +210,28 @@ def _suspicious(info: zipfile.ZipInfo) -> str | None:
 
 
 @contextmanager
-def _open_zip(path: Path) -> Iterator[Archive]:
+def _open_zip(path: Path, *patterns: str) -> Iterator[Archive]:
+    """A zip, or the first zip within it that holds what the zip itself does not."""
     with _zip(path, str(path)) as outer:
         paths = _members(outer, str(path))
         archive = Archive(path, _by_name(paths), tuple(paths), outer)
-        inner = [name for name in paths if name.lower().endswith(".zip")]
-        if not inner:
-            yield archive
-            return
-        nested_where = f"{path}: {inner[0]}"
-        if archive.size(inner[0]) > _MAX_NESTED:
-            raise FormatError("the zip within the zip is too large", where=nested_where, hint="unpack it by hand")
-        data = archive.read(inner[0])
-        with _zip(io.BytesIO(data), f"{path}: {PurePosixPath(inner[0]).name}") as nested:
-            nested_paths = _members(nested, nested_where)
-            yield Archive(path, _by_name(nested_paths), tuple(nested_paths), nested)
+        inner = [] if archive.find(*patterns) else [name for name in paths if name.lower().endswith(".zip")]
+        for name in inner:
+            with _open_nested(archive, name) as nested:
+                if nested.find(*patterns):
+                    yield nested
+                    return
+        yield archive
+
+
+@contextmanager
+def _open_nested(archive: Archive, name: str) -> Iterator[Archive]:
+    where = f"{archive.path}: {PurePosixPath(name).name}"
+    if archive.size(name) > _MAX_NESTED:
+        raise FormatError("the zip within the zip is too large", where=where, hint="unpack it by hand")
+    with _zip(io.BytesIO(archive.read(name)), where) as nested:
+        paths = _members(nested, where)
+        yield Archive(archive.path, _by_name(paths), tuple(paths), nested)
 
 
 def _zip(file: Path | IO[bytes], where: str) -> zipfile.ZipFile:

@@ -6,11 +6,13 @@ import errno
 import os
 import stat
 import zipfile
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import pytest
 from tests.fixtures.cmapss_files import ALL, make_members, write_folder, write_zip, zip_bytes
+from tests.fixtures.fleets import make_fleet
 from tests.fixtures.http_server import Reply, Server, running_server
 
 from wearcast.datasets import archive, catalogue, load_dataset
@@ -21,6 +23,7 @@ from wearcast.datasets.download import Retries
 from wearcast.datasets.fetch import fetch
 from wearcast.datasets.location import data_dir, dataset_dir, located
 from wearcast.errors import DataError, FormatError, SourceNotFoundError, UsageError
+from wearcast.fleet import Fleet
 
 ALL_SETS = catalogue.SETS
 FAST = Retries(attempts=2, base_s=0.001, timeout_s=5.0)
@@ -290,6 +293,35 @@ def test_what_is_here_and_damaged_is_fetched_again(home, server: Server, monkeyp
     assert (home / "train_FD001.txt").read_bytes() == SMALL["train_FD001.txt"]  # not the one in the zip
 
 
+def test_what_is_here_under_its_name_but_cut_off_is_fetched_again(home, server: Server, loaded, monkeypatch):
+    _declare(monkeypatch, loaded=True, url=server.serve("/loaded.zip", Reply(_whole(loaded=True))))
+    write_folder(home, {**loaded, "test_FD002.txt": loaded["test_FD002.txt"][:-500]})
+    assert entry("cmapss").state == "here"
+    fetch("cmapss")
+    assert (home / "test_FD002.txt").read_bytes() == loaded["test_FD002.txt"]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A variant that is there, or not."""
+
+    name: str
+
+    def load(self, split: str = "train") -> Fleet:
+        with open_archive(dataset_dir("cmapss"), f"{self.name}.csv"):
+            return make_fleet(units=1)
+
+
+def test_of_several_variants_one_is_enough(home, tmp_path, monkeypatch):
+    card = _declare(monkeypatch, files=(DataFile(pattern="*.csv", required=False),))
+    monkeypatch.setattr(catalogue, "SETS", (DeclaredSet(card, (_Part("2"), _Part("3"))),))
+    fetch("cmapss", write_folder(tmp_path / "three", {"3.csv": b"x"}))
+    assert _left(home) == ["3.csv"]
+    with pytest.raises(SourceNotFoundError, match=r"there is no 3\.csv"):
+        fetch("cmapss", write_folder(tmp_path / "four", {"4.csv": b"x"}))
+    assert _left(home) == ["3.csv"]
+
+
 def test_other_files_in_the_folder_stay(home, source):
     write_folder(home, {"mine.txt": b"notes"})
     fetch("cmapss", source)
@@ -428,6 +460,18 @@ def test_a_bomb_within_a_zip_is_refused_too(home, tmp_path, monkeypatch):
     monkeypatch.setattr(archive, "_MAX_NESTED", 1000)
     with pytest.raises(FormatError, match="the zip within the zip is too large"):
         fetch("cmapss", write_zip(tmp_path / "outer.zip", {"CMAPSSData.zip": _whole()}))
+
+
+def test_zips_within_a_zip_are_looked_into_only_if_need_be(home, tmp_path):
+    inner = zip_bytes({"a/2.csv": b"2"})
+    path = write_zip(tmp_path / "outer.zip", {"other.zip": zip_bytes({"x": b"x"}), "1.csv": b"1", "in.zip": inner})
+    with open_archive(path, "1.csv") as opened:
+        assert opened.read("1.csv") == b"1"
+    with open_archive(path, "2.csv") as opened:
+        assert opened.read("2.csv") == b"2"
+        assert opened.file("2.csv") is None
+    with pytest.raises(SourceNotFoundError, match=r"there is no 3\.csv"), open_archive(path, "3.csv"):
+        pass
 
 
 def test_an_encrypted_zip_is_called_that(home, tmp_path):
