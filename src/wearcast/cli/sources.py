@@ -109,11 +109,14 @@ def resolve(source: str, columns: MappingFlags, base: ColumnMapping | None = Non
     """The data set that a source names.
 
     Raises:
-        UsageError: columns are mapped for a set that knows its own.
+        UsageError: nothing is named, or columns are mapped for a set that knows its own.
         DataError: there is no such source.
     """
     from wearcast.datasets import FilesDataset, resolve_source
+    from wearcast.errors import UsageError
 
+    if not source.strip():
+        raise UsageError("the name of the source is empty", hint="a data set, a file, a pattern with * or a folder")
     dataset = resolve_source(source)
     if not isinstance(dataset, FilesDataset):
         _refuse_flags(columns, f"{dataset.name} knows its columns")

@@ -146,7 +146,7 @@ class _Finding:
             self.hint = f"one of {', '.join(_tags(model, loc, tag))}"
         elif self.type in ("value_error", "assertion_error"):
             told = message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
-            self.said = f"{self.path}: {told}"
+            self.said = f"{self.path}: {told}" if self.trail else told
         else:
             expected = message.removeprefix("Input should be ").replace("String should match", "text that matches")
             self.expected = [_PLAIN.get(expected, expected[:1].lower() + expected[1:])]

@@ -23,7 +23,7 @@ import polars as pl
 from pydantic import Field
 
 from wearcast.config import Strict
-from wearcast.datasets.card import DatasetCard
+from wearcast.datasets.card import DataFile, DatasetCard
 from wearcast.datasets.location import dataset_dir
 from wearcast.datasets.published import check_rows, line_of, read_cells, read_member, read_numbers_strict
 from wearcast.errors import FormatError
@@ -56,28 +56,52 @@ _LABELS = {
     "RNF": ("RNF", "random failure: noise by design (0 or 1)"),
 }
 _HEADER = ("UDI", "Product ID", "Type", *_SENSORS, *_LABELS)
+_NAMES = {"Type": "type", **{column: name for column, (name, *_) in (_SENSORS | _LABELS).items()}}
 
 CARD = DatasetCard(
     name="ai4i",
     title="AI4I 2020 predictive maintenance",
-    summary=(
-        "10,000 made records of a milling machine, 339 of them failures of five modes. The modes are the causes of "
-        "the label and the ids number the records, so none of them is a feature; RNF is noise by design."
-    ),
+    summary="10,000 made records of a milling machine, 339 of them failures of five modes; each record is a unit.",
     licence="CC BY 4.0",
+    licence_url="https://creativecommons.org/licenses/by/4.0/",
     citation=(
         "S. Matzka: Explainable Artificial Intelligence for Predictive Maintenance Applications. Third International "
         "Conference on Artificial Intelligence for Industries (AI4I), 2020, pp. 69-74."
     ),
+    publisher="UCI Machine Learning Repository",
+    homepage="https://archive.ics.uci.edu/dataset/601",
     url="https://archive.ics.uci.edu/static/public/601/ai4i+2020+predictive+maintenance+dataset.zip",
     size_bytes=522_048,
+    rows=ROWS,
+    published="2020",
+    files=(
+        DataFile(
+            pattern=_MEMBER,
+            sha256="dc6630cd9b1f0f853922fad78a1b6436570d3f1ec863f1dd5c4340ac56bc8a8e",
+            size_bytes=522_048,
+            columns=tuple(_NAMES.get(column, column) for column in _HEADER),
+        ),
+    ),
     units_of_measure={name: unit for name, unit, _ in _SENSORS.values()},
     descriptions={
+        "UDI": "number of the record",
+        "Product ID": "letter of the type and a serial number",
         **{name: text for name, _, text in _SENSORS.values()},
         "type": "product quality: L low (60%), M medium (30%), H high (10%)",
         **dict(_LABELS.values()),
         "failure_mode": "the mode as one class: none, TWF, HDF, PWF, OSF, RNF, multiple or unknown",
     },
+    kinds={
+        **dict.fromkeys(("UDI", *(name for name, _ in _LABELS.values())), "integer"),
+        **dict.fromkeys(("Product ID", "type", "failure_mode"), "text"),
+    },
+    headers={name: column for column, name in _NAMES.items()},
+    traps=(
+        "the five modes cause the machine failure and the ids number the records: none of them is a feature",
+        "RNF is noise by design: 18 of its 19 records have no machine failure",
+        "9 records failed without a mode, and 23 have several of TWF, HDF, PWF and OSF at once",
+        "a record is no reading in a history: nothing may be read out of the order of the records",
+    ),
     manual_steps=(
         "download the zip from https://archive.ics.uci.edu/dataset/601 in a browser, then: "
         "wearcast datasets fetch ai4i --from THAT_FILE.zip"
@@ -151,8 +175,7 @@ def _records(cells: pl.DataFrame, expected_rows: int | None, where: str) -> pl.D
     failures = int(numbers["Machine failure"].sum())
     if expected_rows == ROWS and failures != FAILURES:
         raise FormatError(f"{failures} failures, but {FAILURES} were published", where=where, hint="it was changed")
-    renamed = {column: name for column, (name, *_) in (_SENSORS | _LABELS).items()}
-    return numbers.rename(renamed).with_columns(
+    return numbers.rename({column: name for column, name in _NAMES.items() if column in numbers.columns}).with_columns(
         pl.col("UDI").cast(pl.Int64), pl.lit(1).alias("cycle"), cells["Type"].alias("type"), _mode()
     )
 

@@ -7,6 +7,7 @@ that would unpack to far more than they weigh are refused before anything is rea
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import io
 import lzma
 import stat
@@ -82,6 +83,14 @@ class Archive:
         except OSError as error:
             raise self._unreadable(member, error) from error
 
+    def sha256(self, member: str) -> str:
+        """SHA-256 of a file, by plain name or path; see `read`."""
+        digest = hashlib.sha256()
+        with self.open(member) as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
+
     @contextmanager
     def open(self, member: str) -> Iterator[IO[bytes]]:
         """A file as a stream of bytes, by plain name or path; see `read`."""
@@ -127,7 +136,7 @@ def open_archive(place: Path, *patterns: str) -> Iterator[Archive]:
     if not place.exists():
         raise SourceNotFoundError("there is no such data set here", where=str(place), hint=_hint(place))
     if place.is_file():
-        with _open_zip(place) as archive:
+        with _open_zip(place, *patterns) as archive:
             if not archive.find(*patterns):
                 raise SourceNotFoundError(f"there is no {wanted}", where=str(place), hint="is it the published zip?")
             yield archive
@@ -138,7 +147,7 @@ def open_archive(place: Path, *patterns: str) -> Iterator[Archive]:
         return
     zips = [place / path for path in loose.find("*.zip")]
     for path in zips:
-        with _open_zip(path) as archive:
+        with _open_zip(path, *patterns) as archive:
             if archive.find(*patterns):
                 yield archive
                 return
@@ -151,7 +160,10 @@ def _hint(place: Path) -> str:
 
 
 def _folder(place: Path) -> Archive:
-    found = (path.relative_to(place) for path in place.rglob("*") if path.is_file())
+    try:
+        found = [path.relative_to(place) for path in place.rglob("*") if path.is_file()]
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror or error}", where=str(place)) from error
     paths = sorted(path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts))
     return Archive(place, _by_name(paths), tuple(paths))
 
@@ -198,21 +210,28 @@ def _suspicious(info: zipfile.ZipInfo) -> str | None:
 
 
 @contextmanager
-def _open_zip(path: Path) -> Iterator[Archive]:
+def _open_zip(path: Path, *patterns: str) -> Iterator[Archive]:
+    """A zip, or the first zip within it that holds what the zip itself does not."""
     with _zip(path, str(path)) as outer:
         paths = _members(outer, str(path))
         archive = Archive(path, _by_name(paths), tuple(paths), outer)
-        inner = [name for name in paths if name.lower().endswith(".zip")]
-        if not inner:
-            yield archive
-            return
-        nested_where = f"{path}: {inner[0]}"
-        if archive.size(inner[0]) > _MAX_NESTED:
-            raise FormatError("the zip within the zip is too large", where=nested_where, hint="unpack it by hand")
-        data = archive.read(inner[0])
-        with _zip(io.BytesIO(data), f"{path}: {PurePosixPath(inner[0]).name}") as nested:
-            nested_paths = _members(nested, nested_where)
-            yield Archive(path, _by_name(nested_paths), tuple(nested_paths), nested)
+        inner = [] if archive.find(*patterns) else [name for name in paths if name.lower().endswith(".zip")]
+        for name in inner:
+            with _open_nested(archive, name) as nested:
+                if nested.find(*patterns):
+                    yield nested
+                    return
+        yield archive
+
+
+@contextmanager
+def _open_nested(archive: Archive, name: str) -> Iterator[Archive]:
+    where = f"{archive.path}: {PurePosixPath(name).name}"
+    if archive.size(name) > _MAX_NESTED:
+        raise FormatError("the zip within the zip is too large", where=where, hint="unpack it by hand")
+    with _zip(io.BytesIO(archive.read(name)), where) as nested:
+        paths = _members(nested, where)
+        yield Archive(archive.path, _by_name(paths), tuple(paths), nested)
 
 
 def _zip(file: Path | IO[bytes], where: str) -> zipfile.ZipFile:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 from wearcast.config import nearest
-from wearcast.datasets import cmapss, etth1, simulated
+from wearcast.datasets import ai4i, cmapss, elevator, etth1, metropt, simulated, skf
 from wearcast.datasets.archive import Archive, open_archive
 from wearcast.datasets.card import DatasetCard
 from wearcast.datasets.location import dataset_dir
@@ -55,6 +55,10 @@ class DeclaredSet:
 SETS: tuple[DeclaredSet, ...] = (
     DeclaredSet(simulated.CARD, (simulated.SimulatedDataset(),)),
     DeclaredSet(cmapss.CARD, tuple(cmapss.CmapssDataset(subset=subset) for subset in get_args(cmapss.Subset))),
+    DeclaredSet(ai4i.CARD, (ai4i.Ai4iDataset(),)),
+    DeclaredSet(elevator.CARD, (elevator.ElevatorDataset(),)),
+    DeclaredSet(metropt.CARD, tuple(metropt.MetroptDataset(version=version) for version in get_args(metropt.Version))),
+    DeclaredSet(skf.CARD, (skf.SkfDataset(),)),
     DeclaredSet(etth1.CARD, (etth1.Etth1Dataset(),)),
 )
 
@@ -135,13 +139,7 @@ def entry(name: str) -> Entry:
 def content_of(archive: Archive, card: DatasetCard) -> tuple[tuple[str, int, str], ...]:
     """Path, size and SHA-256 of each file of the set in an opened folder or zip."""
     paths = archive.find(*card.patterns)
-    found = []
-    for path, name in zip(paths, plain(paths), strict=True):
-        with archive.open(path) as stream:
-            digest = hashlib.sha256()
-            while block := stream.read(1 << 20):
-                digest.update(block)
-        found.append((name, archive.size(path), digest.hexdigest()))
+    found = ((name, archive.size(path), archive.sha256(path)) for path, name in zip(paths, plain(paths), strict=True))
     return tuple(sorted(found))
 
 

@@ -7,6 +7,7 @@ and a card cannot say is left out, never made up: a download whose checksum nobo
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -97,6 +98,11 @@ def croissant(card: DatasetCard) -> Json:
     return {key: value for key, value in facts.items() if value is not None}
 
 
+def _ident(name: str) -> str:
+    """A name as part of an identifier, which mlcroissant wants without blanks."""
+    return re.sub(r"\s+", "_", name)
+
+
 def _groups(card: DatasetCard) -> list[tuple[DataFile, ...]]:
     """The files that are one table, because they have the same columns."""
     groups: dict[tuple[object, ...], list[DataFile]] = {}
@@ -112,7 +118,7 @@ def _source(card: DatasetCard, files: Sequence[DataFile], number: int, distribut
         distribution.append(
             _object(file.pattern, file.url or card.url or "", file.media_type, file.sha256, file.size_bytes)
         )
-        return {"fileObject": {"@id": file.pattern}}
+        return {"fileObject": {"@id": _ident(file.pattern)}}
     container = _container(card, files, distribution)
     name = f"files-{number + 1}"
     distribution.append(
@@ -138,7 +144,7 @@ def _container(card: DatasetCard, files: Sequence[DataFile], distribution: list[
     if any(file.url for file in files):
         for file in files:
             distribution.append(_object(file.pattern, file.url or "", file.media_type, file.sha256, file.size_bytes))
-        return [file.pattern for file in files]
+        return [_ident(file.pattern) for file in files]
     if card.url is None:
         return []
     if all(thing["@id"] != _ZIP for thing in distribution):
@@ -149,7 +155,7 @@ def _container(card: DatasetCard, files: Sequence[DataFile], distribution: list[
 def _object(ident: str, url: str, media_type: str, sha256: str | None, size_bytes: int | None) -> Json:
     facts = {
         "@type": "cr:FileObject",
-        "@id": ident,
+        "@id": _ident(ident),
         "name": PurePosixPath(unquote_plus(urlsplit(url).path)).name or ident,
         "contentUrl": url,
         "contentSize": f"{size_bytes} B" if size_bytes else None,
@@ -176,7 +182,7 @@ def _field(card: DatasetCard, file: DataFile, column: str, position: int, source
     text = card.descriptions.get(column, column)
     return {
         "@type": "cr:Field",
-        "@id": f"{table}/{column}",
+        "@id": f"{table}/{_ident(column)}",
         "name": column,
         "description": f"{text}, in {unit}" if unit and unit not in ("-", "1") else text,
         "dataType": _TYPES[card.kinds.get(column, "number")],

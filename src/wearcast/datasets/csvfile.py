@@ -113,9 +113,11 @@ class CsvFile:
                 raise short
             if row and len(row) != width:
                 where = f"{self.path}: line {line}"
-                short = FormatError(f"{len(row)} cells, but the header has {width}", where=where)
+                what = f"{len(row)} cells, but the header has {width}"
                 if len(row) > width:
-                    raise short
+                    hint = f"a cell that holds {self.separator!r} must stand in double quotes"
+                    raise FormatError(what, where=where, hint=hint)
+                short = FormatError(what, where=where, hint="a missing reading is an empty cell, not no cell")
                 continue
             for column, position in wanted.items():
                 cells[column].append((row[position] or None) if row else None)

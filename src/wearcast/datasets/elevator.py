@@ -5,8 +5,11 @@ Huawei Munich Research Center, "Predictive Maintenance Dataset", Zenodo 3653909,
 The published file went through a German spreadsheet; `wearcast.datasets.spreadsheet` says what that does. In the
 vibration 5,242 cells are dates, and 44,657 more are ten times too high, which no cell shows: `6` is followed by
 `60.002` and `60.005`, that is by 6.0002 and 6.0005. In the ball bearing's revolutions 535 cells are dates. All of them
-can be read with certainty from their neighbours. Put back, vibration lies between 2 and 26 and never moves by more than
-0.003 from one sample to the next.
+can be read with certainty from their neighbours.
+
+Put back, vibration lies between 2 and 26, and it turns out not to be measured at 4 Hz at all: to the last digit of the
+file it is a straight line between 29 whole numbers, one every 4,000 samples. Those 29 cells are undamaged, so that each
+repair can be held against them. It also makes the forecast easy: to draw the last line on is right but at the corners.
 
 There is no failure and no label: forecast `vibration`, or derive `wearcast.features.health`. Time counts samples from 1
 (the column `ID` where there is one), so that a forecast of 10 s is one of 40 cycles; `schema.sampling_rate_hz` is 4.
@@ -27,7 +30,7 @@ import polars as pl
 from pydantic import Field
 
 from wearcast.config import Strict
-from wearcast.datasets.card import DatasetCard
+from wearcast.datasets.card import DataFile, DatasetCard
 from wearcast.datasets.location import dataset_dir
 from wearcast.datasets.published import check_rows, line_of, read_cells, read_member, read_numbers_strict
 from wearcast.datasets.spreadsheet import Repaired, repair_cells
@@ -48,14 +51,18 @@ _NAMES = {"ball-bearing": "revolutions", "revolutions": "revolutions", "humidity
 CARD = DatasetCard(
     name="elevator",
     title="Elevator IoT predictive maintenance",
-    summary=(
-        "Door of an elevator car, 7 h 46 min at 4 Hz, without failures or labels. A German spreadsheet turned 5,777 "
-        "readings into dates and made 44,657 of vibration ten times too high; all of them are put back."
-    ),
+    summary="Door of an elevator car, 7 h 46 min at 4 Hz: ball bearing, humidity, vibration; no failures, no labels.",
     licence="see the record at Zenodo",
     citation="Huawei Munich Research Center: Predictive Maintenance Dataset. Zenodo, 2020. doi:10.5281/zenodo.3653909.",
+    publisher="Huawei Munich Research Center",
+    homepage="https://zenodo.org/records/3653909",
     url="https://zenodo.org/records/3653909/files/predictive-maintenance-dataset.csv",
+    sha256="30f5358a6b56e850d8af4b99dd9915ad1b93dd1c61f897db45c9a1d025ac5696",
     size_bytes=2_243_034,
+    rows=ROWS,
+    published="2020",
+    # Without a checksum of its own: the layout with commas has the same name.
+    files=(DataFile(pattern=_MEMBER, columns=_SENSORS),),
     units_of_measure={"humidity": "%", "vibration": "dB"},
     descriptions={
         "revolutions": "revolutions of the ball bearing of the door (`ball-bearing` in the file)",
@@ -63,6 +70,16 @@ CARD = DatasetCard(
         "vibration": "vibration of the door",
         **dict.fromkeys(_EXTRA, "a further column of the layout with commas, published without a meaning"),
     },
+    headers={"revolutions": "ball-bearing"},
+    traps=(
+        "a German spreadsheet turned 5,242 readings of vibration and 535 of the ball bearing into dates: 18. Mai "
+        "stands for 18.05 in one place and for 18.5 in another",
+        "it also made 44,657 readings of vibration ten times too high, which no cell shows: as it stands in the file, "
+        "vibration jumps between 6 and 60",
+        "vibration is a straight line between 29 whole numbers, one every 4,000 samples: to draw the last line on is "
+        "right everywhere but at the corners, and beats persistence by far",
+    ),
+    unverified="the licence",
     manual_steps=(
         "download predictive-maintenance-dataset.csv from https://zenodo.org/records/3653909 in a browser, then: "
         "wearcast datasets fetch elevator --from THAT_FILE.csv"

@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 import urllib.parse
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -33,6 +34,8 @@ MIRROR_VARIABLE = "WEARCAST_MIRROR"
 
 OFFLINE_VARIABLE = "WEARCAST_OFFLINE"
 """Anything but empty, 0, no or false: nothing is downloaded."""
+
+_STALE_S = 2 * 86_400.0
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,8 @@ def fetch(
             f"{card.name} is not here, and nothing is downloaded while offline", where=str(home), hint=_by_hand(card)
         )
     sources = [[_remote(str(from_))]] if from_ is not None else _published(card, mirror)
+    if not sources:
+        raise SourceNotFoundError(f"{card.name} cannot be downloaded in one go", where=str(home), hint=_by_hand(card))
     return _first_good(one, sources, home, retries, progress)
 
 
@@ -129,6 +134,8 @@ def _published(card: DatasetCard, mirror: str | None) -> list[list[_Remote]]:
     parts = [_Remote(file.url, file.pattern, file.sha256) for file in card.files if file.url]
     whole = [[_remote(url, card.sha256 if url == card.url else None)] for url in (card.url, *card.mirrors) if url]
     sources = [parts] if parts else whole
+    if not sources:
+        return []
     base = (mirror if mirror is not None else os.environ.get(MIRROR_VARIABLE, "")).strip().rstrip("/")
     if not base:
         return sources
@@ -252,6 +259,7 @@ def _arriving(home: Path) -> Iterator[Path]:
     staging: Path | None = None
     try:
         home.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(home.parent)
         staging = Path(tempfile.mkdtemp(prefix=".arriving-", dir=home.parent)) / home.name
         staging.mkdir()
         yield staging
@@ -265,6 +273,13 @@ def _arriving(home: Path) -> Iterator[Path]:
     finally:
         if staging is not None:
             shutil.rmtree(staging.parent, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what was arriving when a machine went down."""
+    for path in folder.glob(".arriving-*"):
+        if time.time() - path.stat().st_mtime > _STALE_S:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _settle(staging: Path, home: Path) -> None:

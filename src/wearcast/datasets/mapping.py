@@ -149,7 +149,9 @@ def assign(mapping: ColumnMapping, columns: Mapping[str, ColumnKind], where: str
     else:
         sensors = _expand(mapping.sensors, columns, where, taken)
     if not sensors:
-        raise FleetError("there is no numeric column left for the sensors", where=where, hint=_there(columns))
+        worded = [column for column in columns if column not in taken and columns[column] == "text"]
+        texts = f"; cells of {', '.join(worded[:10])} are text, not numbers" if worded else ""
+        raise FleetError(f"there is no numeric column left for the sensors{texts}", where=where, hint=_there(columns))
     _check_once([*keys, *settings, *statics, *known, *sensors], where)
     return Roles(sensors, settings, statics, known, notes)
 

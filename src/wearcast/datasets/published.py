@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from wearcast.datasets.archive import open_archive
-from wearcast.errors import DataError, FormatError
+from wearcast.errors import FormatError
 
 __all__ = ["check_rows", "line_of", "read_cells", "read_member", "read_numbers_strict"]
 
@@ -21,14 +21,7 @@ def read_member(place: Path, member: str) -> tuple[bytes, str]:
     Raises:
         SourceNotFoundError: neither a folder nor a zip under `place` holds it.
         FormatError: the zip is damaged.
-        DataError: the file cannot be read.
     """
-    loose = sorted(path for path in place.rglob(member) if path.is_file()) if place.is_dir() else []
-    if loose:
-        try:
-            return loose[0].read_bytes(), str(loose[0])
-        except OSError as error:
-            raise DataError(f"cannot be read: {error.strerror}", where=str(loose[0])) from error
     with open_archive(place, member) as archive:
         return archive.read(member), archive.where(member)
 

@@ -28,6 +28,7 @@ def find_files(sources: Iterable[str | Path]) -> tuple[Path, ...]:
 
     Raises:
         SourceNotFoundError: a source is not there, or a folder or pattern holds no table.
+        FormatError: a source is a pipe.
     """
     found: list[Path] = []
     for source in sources:
@@ -39,6 +40,8 @@ def find_files(sources: Iterable[str | Path]) -> tuple[Path, ...]:
                 raise SourceNotFoundError(
                     "there is no table in this folder", where=str(path), hint=f"looked for {', '.join(ENDINGS)}"
                 )
+        elif path.is_fifo():  # what kind of table it is takes a look before the reading
+            raise FormatError("a pipe can be read only once", where=str(path), hint="write it into a file first")
         elif path.exists():
             files = [path]
         elif glob.has_magic(str(path)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -66,6 +67,39 @@ def test_no_file_or_a_folder_without_a_table(name: str, run: Run, tmp_path: Path
     """A folder is no file, whatever it is called."""
     (tmp_path / "folder.csv").mkdir()
     refused(run("datasets", "check", tmp_path / name, *ROLES), 3, name)
+
+
+@pytest.mark.parametrize("words", [("datasets", "check", ""), ("train", "lightgbm", "--source", " ")])
+def test_a_source_without_a_name(words: tuple[str, ...], run: Run):
+    """An empty variable in a script is the caller's mistake, not a bug."""
+    refused(run(*words), 2, "the name of the source is empty")
+
+
+def test_a_pipe_is_refused_rather_than_read_in_part(run: Run, tmp_path: Path):
+    """The columns are looked at before the rows are read, and a pipe gives its bytes once."""
+    os.mkfifo(tmp_path / "pipe")
+    refused(run("datasets", "check", tmp_path / "pipe", *ROLES), 3, "pipe", "(write it into a file first)")
+
+
+@pytest.mark.parametrize(
+    ("line", "say"),
+    [
+        ("A,2,3,4", "line 3: 4 cells, but the header has 3 (a cell that holds ',' must stand in double quotes)"),
+        ("A,2", "line 3: 2 cells, but the header has 3 (a missing reading is an empty cell, not no cell)"),
+    ],
+)
+def test_a_row_of_another_width(line: str, say: str, run: Run, tmp_path: Path):
+    """Named by its line, with what is most likely wrong."""
+    file = tmp_path / "ragged.csv"
+    file.write_text(f"unit,cycle,flow\nA,1,2\n{line}\nA,3,4\n")
+    refused(run("datasets", "check", file, *ROLES), 3, say)
+
+
+def test_columns_of_text_are_named_where_no_sensor_is_left(run: Run, tmp_path: Path):
+    """Numbers with points between thousands are text to us: which column it is tells the user where to look."""
+    file = tmp_path / "german.csv"
+    file.write_text("unit;cycle;flow\nA;1;1.234,5\nA;2;2.234,5\n")
+    refused(run("datasets", "check", file, *ROLES), 3, "no numeric column left", "cells of flow are text")
 
 
 # ------------------------------------------------------------------ names

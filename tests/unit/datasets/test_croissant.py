@@ -24,6 +24,9 @@ BASE = DatasetCard(
 )  # fmt: skip
 MADE: list[DatasetCard] = [
     BASE,
+    BASE.model_copy(
+        update={"files": (DataFile(pattern="my pumps.csv"),), "descriptions": {"flow": "flow", "outlet flow": "flow"}}
+    ),
     BASE.model_copy(update={"url": "https://host.invalid/all.zip", "files": (DataFile(pattern="*.csv"),)}),
     BASE.model_copy(
         update={"url": None, "files": (DataFile(pattern="*.mat", media_type="application/x-matlab-data"),)}
@@ -49,7 +52,7 @@ def test_files_tables_and_fields_are_complete(card: DatasetCard):
     idents = {thing["@id"] for thing in described["distribution"]}
     includes = [pattern for thing in described["distribution"] for pattern in thing.get("includes", [])]
     for file in card.files:
-        assert file.pattern in idents or f"*{file.pattern}" in includes
+        assert file.pattern.replace(" ", "_") in idents or f"*{file.pattern}" in includes
     named = {field["name"] for field in _fields(described)}
     assert {name for name in card.descriptions if not any(file.columns for file in card.files)} <= named
     for field in _fields(described):

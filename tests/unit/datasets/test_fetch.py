@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
 import stat
 import zipfile
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import pytest
 from tests.fixtures.cmapss_files import ALL, make_members, write_folder, write_zip, zip_bytes
+from tests.fixtures.fleets import make_fleet
 from tests.fixtures.http_server import Reply, Server, running_server
 
 from wearcast.datasets import archive, catalogue, load_dataset
@@ -20,6 +23,7 @@ from wearcast.datasets.download import Retries
 from wearcast.datasets.fetch import fetch
 from wearcast.datasets.location import data_dir, dataset_dir, located
 from wearcast.errors import DataError, FormatError, SourceNotFoundError, UsageError
+from wearcast.fleet import Fleet
 
 ALL_SETS = catalogue.SETS
 FAST = Retries(attempts=2, base_s=0.001, timeout_s=5.0)
@@ -199,6 +203,12 @@ def test_files_that_are_published_one_by_one_are_all_downloaded(home, server: Se
     assert _left(home.parent) == FILES
 
 
+def test_a_set_without_a_single_place_says_how_to_get_it(home, server: Server, monkeypatch):
+    _declare(monkeypatch, url=None)
+    with pytest.raises(SourceNotFoundError, match=r"cannot be downloaded in one go \(by hand: download"):
+        fetch("cmapss", mirror=server.url)
+
+
 @pytest.mark.parametrize("how", ["call", "environment"])
 def test_offline_nothing_is_asked_for(how, home, server: Server, monkeypatch):
     _declare(monkeypatch, url=f"{server.url}/whole.zip")
@@ -283,6 +293,35 @@ def test_what_is_here_and_damaged_is_fetched_again(home, server: Server, monkeyp
     assert (home / "train_FD001.txt").read_bytes() == SMALL["train_FD001.txt"]  # not the one in the zip
 
 
+def test_what_is_here_under_its_name_but_cut_off_is_fetched_again(home, server: Server, loaded, monkeypatch):
+    _declare(monkeypatch, loaded=True, url=server.serve("/loaded.zip", Reply(_whole(loaded=True))))
+    write_folder(home, {**loaded, "test_FD002.txt": loaded["test_FD002.txt"][:-500]})
+    assert entry("cmapss").state == "here"
+    fetch("cmapss")
+    assert (home / "test_FD002.txt").read_bytes() == loaded["test_FD002.txt"]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A variant that is there, or not."""
+
+    name: str
+
+    def load(self, split: str = "train") -> Fleet:
+        with open_archive(dataset_dir("cmapss"), f"{self.name}.csv"):
+            return make_fleet(units=1)
+
+
+def test_of_several_variants_one_is_enough(home, tmp_path, monkeypatch):
+    card = _declare(monkeypatch, files=(DataFile(pattern="*.csv", required=False),))
+    monkeypatch.setattr(catalogue, "SETS", (DeclaredSet(card, (_Part("2"), _Part("3"))),))
+    fetch("cmapss", write_folder(tmp_path / "three", {"3.csv": b"x"}))
+    assert _left(home) == ["3.csv"]
+    with pytest.raises(SourceNotFoundError, match=r"there is no 3\.csv"):
+        fetch("cmapss", write_folder(tmp_path / "four", {"4.csv": b"x"}))
+    assert _left(home) == ["3.csv"]
+
+
 def test_other_files_in_the_folder_stay(home, source):
     write_folder(home, {"mine.txt": b"notes"})
     fetch("cmapss", source)
@@ -306,6 +345,59 @@ def test_a_single_file_gets_the_name_that_the_set_knows(home, tmp_path, monkeypa
     (tmp_path / "export (1).csv").write_bytes(b"x\n1\n")
     fetch("cmapss", tmp_path / "export (1).csv")
     assert (home / "a.csv").read_bytes() == b"x\n1\n"
+
+
+@pytest.mark.parametrize("shape", ["folder", "zip in a folder", "zip", "file", "URL of a zip", "URL of a file"])
+def test_a_set_of_one_file_comes_in_any_shape(shape, home, tmp_path, server: Server, monkeypatch):
+    _declare(monkeypatch, files=(DataFile(pattern="ETTh1.csv"),))
+    data = b"date,OT\n1,2\n"
+    packed = zip_bytes({"ETT-small/ETTh1.csv": data, "ETT-small/ETTh2.csv": b"x"})
+    sources: dict[str, str | Path] = {
+        "folder": write_folder(tmp_path / "a" / "b", {"ETTh1.csv": data, "ETTh2.csv": b"x"}).parent,
+        "zip in a folder": write_folder(tmp_path / "c", {"ETT.zip": packed}),
+        "zip": write_folder(tmp_path / "d", {"ETT (1).zip": packed}) / "ETT (1).zip",
+        "file": write_folder(tmp_path / "e", {"ETTh1.csv": data}) / "ETTh1.csv",
+        "URL of a zip": server.serve("/download?id=7", Reply(packed)),
+        "URL of a file": server.serve("/raw/ETTh1.csv", Reply(data)),
+    }
+    fetch("cmapss", sources[shape])
+    assert _left(home.parent) == ["ETTh1.csv"]
+    assert (home / "ETTh1.csv").read_bytes() == data
+
+
+def test_an_interrupt_leaves_nothing_half(home, source, monkeypatch):
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("wearcast.datasets.fetch.verify", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fetch("cmapss", source)
+    assert list(home.parent.iterdir()) == []
+
+
+def test_what_a_crash_left_is_swept_up(home, source):
+    stale, fresh = home.parent / ".arriving-stale", home.parent / ".arriving-fresh"
+    for folder in (stale, fresh):
+        write_folder(folder, {"x": b"x"})
+    os.utime(stale, (0, 0))
+    fetch("cmapss", source)
+    assert (stale.exists(), fresh.exists()) == (False, True)
+
+
+REAL = os.environ.get("WEARCAST_DATA_DIR")
+
+
+@pytest.mark.parametrize("one", [one for one in ALL_SETS if not one.card.built_in], ids=lambda one: one.card.name)
+def test_the_real_files_are_fetched(one, tmp_path, monkeypatch):
+    """Every declared set, from the files that are here, with the checksums of the published ones."""
+    source = Path(REAL or "") / one.card.name
+    if not REAL or not source.is_dir():
+        pytest.skip(f"WEARCAST_DATA_DIR does not hold {one.card.name}/")
+    monkeypatch.setenv("WEARCAST_DATA_DIR", str(tmp_path))
+    fetch(one.card.name, source)
+    found = entry(one.card.name)
+    assert (found.state, found.missing) == ("here", ())
+    assert found.fingerprint() is not None
 
 
 # ---------------------------------------------------------------------- hostile zips
@@ -368,6 +460,18 @@ def test_a_bomb_within_a_zip_is_refused_too(home, tmp_path, monkeypatch):
     monkeypatch.setattr(archive, "_MAX_NESTED", 1000)
     with pytest.raises(FormatError, match="the zip within the zip is too large"):
         fetch("cmapss", write_zip(tmp_path / "outer.zip", {"CMAPSSData.zip": _whole()}))
+
+
+def test_zips_within_a_zip_are_looked_into_only_if_need_be(home, tmp_path):
+    inner = zip_bytes({"a/2.csv": b"2"})
+    path = write_zip(tmp_path / "outer.zip", {"other.zip": zip_bytes({"x": b"x"}), "1.csv": b"1", "in.zip": inner})
+    with open_archive(path, "1.csv") as opened:
+        assert opened.read("1.csv") == b"1"
+    with open_archive(path, "2.csv") as opened:
+        assert opened.read("2.csv") == b"2"
+        assert opened.file("2.csv") is None
+    with pytest.raises(SourceNotFoundError, match=r"there is no 3\.csv"), open_archive(path, "3.csv"):
+        pass
 
 
 def test_an_encrypted_zip_is_called_that(home, tmp_path):

@@ -218,3 +218,9 @@ def test_a_missing_place_is_named(tmp_path):
     _write(tmp_path / "fan.csv", "Timestamp,a", [f"{_at(1)},1"])
     with pytest.raises(SourceNotFoundError, match="there is no such file of ranges"):
         LookoutDataset(source=str(tmp_path), labels="none.csv").load()
+
+
+def test_a_file_of_ranges_that_is_not_text_is_refused(asset):
+    (asset / "labels.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(FormatError, match=r"labels.csv: this is not UTF-8 text"):
+        LookoutDataset(source=str(asset), labels="labels.csv").load()
