@@ -10,10 +10,18 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field
 
 from wearcast.config import nearest
-from wearcast.datasets.cmapss import CmapssDataset, Subset
+from wearcast.datasets.ai4i import Ai4iDataset
+from wearcast.datasets.catalogue import SETS
+from wearcast.datasets.cmapss import CmapssDataset
+from wearcast.datasets.elevator import ElevatorDataset
+from wearcast.datasets.etth1 import Etth1Dataset
 from wearcast.datasets.files import FilesDataset
+from wearcast.datasets.lookout import LookoutDataset
 from wearcast.datasets.mapping import ColumnMapping, FailureTable
+from wearcast.datasets.metropt import MetroptDataset
+from wearcast.datasets.recordings import RecordingsDataset
 from wearcast.datasets.simulated import SimulatedDataset
+from wearcast.datasets.skf import SkfDataset
 from wearcast.errors import SourceNotFoundError, UsageError
 from wearcast.fleet import Fleet
 
@@ -31,12 +39,14 @@ __all__ = [
 
 Split = Literal["train", "test", "all"]
 
-Dataset = Annotated[CmapssDataset | SimulatedDataset | FilesDataset, Field(discriminator="kind")]
+Declared = SimulatedDataset | CmapssDataset | Ai4iDataset | ElevatorDataset | MetroptDataset | SkfDataset | Etth1Dataset
+"""Every data set that has a name of its own."""
+
+Dataset = Annotated[Declared | FilesDataset | RecordingsDataset | LookoutDataset, Field(discriminator="kind")]
 """Every data set that an experiment can name, told apart by `kind`."""
 
-_DECLARED: dict[str, CmapssDataset | SimulatedDataset] = {
-    "simulated": SimulatedDataset(),
-    **{f"cmapss/{subset}": CmapssDataset(subset=subset) for subset in get_args(Subset)},
+_DECLARED: dict[str, Declared] = {
+    variant.name: variant for declared in SETS for variant in declared.variants if isinstance(variant, Declared)
 }
 
 
@@ -63,9 +73,7 @@ def load_dataset(
     return resolve_source(source, mapping).load(split)
 
 
-def resolve_source(
-    source: str | Path, mapping: ColumnMapping | str | Path | None = None
-) -> CmapssDataset | SimulatedDataset | FilesDataset:
+def resolve_source(source: str | Path, mapping: ColumnMapping | str | Path | None = None) -> Declared | FilesDataset:
     """Find the data set that a user means; nothing is read but the mapping.
 
     Raises:

@@ -20,12 +20,14 @@ from tests.fixtures.fleets import make_fleet
 from wearcast import Experiment, Fleet, load_bundle, train
 from wearcast.errors import BundleError, ConfigError, ExportError, FleetError, MissingExtraError
 from wearcast.features import StatisticsFeatures
-from wearcast.inference import OnnxSession
+from wearcast.inference import OnnxSession, SurvivalOutput
 from wearcast.inference.engine import table_of
 from wearcast.models import LightGbm, gradient_boosting, tree_graph
+from wearcast.training import trees
 from wearcast.training.export import export_network
 from wearcast.training.module import ForecastModule
 from wearcast.training.network_training import build_network
+from wearcast.training.tasks import task_for
 from wearcast.windows import Windows
 
 
@@ -53,7 +55,9 @@ def test_scaling_is_of_the_training_units_alone(quick_export: None, tmp_path: Pa
     learnt = train(small(), wild(plain.data.train_units[0]), out=tmp_path / "learnt").manifest
     assert held_out.data.validation_units == plain.data.validation_units
     assert held_out.preprocessing == plain.preprocessing
-    assert held_out.grid == plain.grid
+    assert isinstance(held_out.output, SurvivalOutput)
+    assert isinstance(plain.output, SurvivalOutput)
+    assert held_out.output.grid == plain.output.grid
     assert learnt.preprocessing != plain.preprocessing
 
 
@@ -94,7 +98,8 @@ def test_the_parity_of_a_network_is_what_anyone_finds_again(kind: str, trained: 
 
     source = trained(kind)
     manifest = source.bundle.manifest
-    network = build_network(source.experiment, manifest.preprocessing).eval()
+    task = task_for(source.experiment, source.fleet)
+    network = build_network(source.experiment, manifest.preprocessing, task).eval()
     network.load_state_dict(load_file(source.path / "weights.safetensors"))
     held_out = source.fleet.select(manifest.data.validation_units)
     windows = Windows(manifest.preprocessing.transform(held_out), manifest.window, np.arange(held_out.n_rows))
@@ -113,12 +118,13 @@ def test_the_parity_of_trees_is_what_anyone_finds_again(trained: TrainedByKind):
     manifest, spec = source.bundle.manifest, source.experiment.backbone
     assert isinstance(spec, LightGbm)
     assert isinstance(manifest.preprocessing.features, StatisticsFeatures)
+    assert isinstance(manifest.output, SurvivalOutput)
     rows = gradient_boosting.even_rows(source.fleet.offsets, spec.rows_per_unit)
     table = table_of(manifest.preprocessing.transform(source.fleet), rows, manifest.preprocessing.features)
     duration, known = source.fleet.rul()
     fitted = gradient_boosting.cross_fit(
         spec, table, duration[rows], known[rows], source.fleet.row_unit[rows],
-        grid=np.array(manifest.grid), max_rul=manifest.target.max_rul, seed=manifest.seed,
+        grid=np.array(manifest.output.grid), max_rul=30.0, seed=manifest.seed,
     )  # fmt: skip
     found = np.abs(OnnxSession(source.path / "model.onnx").run({"table": table}) - fitted.survival(table)).max()
     assert manifest.parity.reference == "lightgbm"
@@ -133,7 +139,7 @@ def test_a_graph_that_says_something_else_than_the_trees_is_not_written(
     def wrong(fitted: gradient_boosting.CrossFit, n_columns: int) -> Any:
         return right(replace(fitted, knots=fitted.knots + 1.0), n_columns)
 
-    monkeypatch.setattr(tree_graph, "tree_graph", wrong)
+    monkeypatch.setattr(trees, "tree_graph", wrong)
     with pytest.raises(ExportError, match="differs from the trees by"):
         train(make_experiment("lightgbm"), training_fleet(), out=tmp_path / "b")
     assert not (tmp_path / "b").exists()
@@ -143,7 +149,8 @@ def test_a_graph_that_says_something_else_than_the_network_is_not_written(
     trained: TrainedByKind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     source = trained("cnn_bilstm")
-    network = build_network(source.experiment, source.bundle.manifest.preprocessing).eval()  # untrained
+    task = task_for(source.experiment, source.fleet)
+    network = build_network(source.experiment, source.bundle.manifest.preprocessing, task).eval()  # untrained
 
     class Program:
         def save(self, path: str) -> None:
