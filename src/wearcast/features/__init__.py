@@ -1,12 +1,14 @@
 """What a model sees of a reading: its own value, its deviation from the unit's healthy start, window statistics."""
 
 from wearcast.features.blocks import row_blocks
+from wearcast.features.derived import Derived, with_derived
 from wearcast.features.healthy_start import healthy_start
 from wearcast.features.hold import hold_last
 from wearcast.features.spec import Features, SequenceFeatures, StatisticsFeatures
 from wearcast.features.statistics import statistic_names, window_statistics
 
 __all__ = [
+    "Derived",
     "Features",
     "SequenceFeatures",
     "StatisticsFeatures",
@@ -15,4 +17,5 @@ __all__ = [
     "row_blocks",
     "statistic_names",
     "window_statistics",
+    "with_derived",
 ]

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from wearcast.config import Strict
+from wearcast.features.derived import Derived
 
 __all__ = ["Features", "SequenceFeatures", "StatisticsFeatures"]
 
@@ -18,6 +19,7 @@ class _Channels(Strict):
     healthy_steps: int = Field(20, ge=1, description="Readings that make a unit's healthy start.")
     age: bool = Field(True, description="Add the time since the unit's first reading.")
     settings: bool = Field(True, description="Add the operating settings themselves.")
+    derived: tuple[Derived, ...] = Field((), description="Columns computed from others, which become sensors.")
 
 
 class SequenceFeatures(_Channels):
@@ -31,13 +33,14 @@ class StatisticsFeatures(_Channels):
 
     kind: Literal["statistics"] = "statistics"
     scales: tuple[Annotated[int, Field(ge=2)], ...] = Field(
-        (5, 15, 40, 100), description="Window lengths, in readings, of the mean, the deviation and the slope."
+        (5, 15, 40, 100),
+        description="Window lengths, in readings, of the mean, the deviation and the slope; none: the reading alone.",
     )
 
     @model_validator(mode="after")
     def _ascending(self) -> StatisticsFeatures:
-        if not self.scales or list(self.scales) != sorted(set(self.scales)):
-            raise ValueError(f"scales must be a non-empty ascending list without repeats, got {list(self.scales)}")
+        if list(self.scales) != sorted(set(self.scales)):
+            raise ValueError(f"scales must be an ascending list without repeats, got {list(self.scales)}")
         return self
 
 

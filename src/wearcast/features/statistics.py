@@ -43,7 +43,7 @@ def window_statistics(
             continue
         chosen = order[begin:end]
         # The longest window of the block's first row begins before the block.
-        low = max(block.start + 1 - max(scales), 0)
+        low = max(block.start + 1 - max(scales, default=1), 0)
         since = np.maximum(start[low : block.stop] - low, 0)
         out[chosen] = _statistics(values[low : block.stop], since, rows[chosen] - low, scales)
     return out

@@ -33,8 +33,9 @@ def table_of(channels: Channels, rows: NDArray[np.int64], features: StatisticsFe
     parts = [statistics, channels.values[rows, n:]]
     home = channels.home_at(rows)
     if home is not None:
-        # Of the last reading, and with less noise of the mean of the shortest window.
-        parts += [levels[rows] - home, statistics[:, :n] - home]
+        parts.append(levels[rows] - home)
+        if features.scales:  # with less noise: of the mean of the shortest window
+            parts.append(statistics[:, :n] - home)
     static = channels.static[channels.unit_of(rows)]
     return np.concatenate([*parts, static], axis=1)
 
@@ -44,7 +45,7 @@ def table_columns(preprocessing: Preprocessing, features: StatisticsFeatures) ->
     from wearcast.features import statistic_names
 
     sensors = [scale.column for scale in preprocessing.sensors]
-    kinds = ("deviation", "recent_deviation") if features.deviation else ()
+    kinds = ("deviation", *(["recent_deviation"] if features.scales else [])) if features.deviation else ()
     deviations = [f"{name}_{kind}" for kind in kinds for name in sensors]
     statics = [f"static_{i}" for i in range(preprocessing.n_static)]
     return (

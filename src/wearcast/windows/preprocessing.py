@@ -11,7 +11,7 @@ from pydantic import Field
 
 from wearcast.config import Strict
 from wearcast.errors import FleetError
-from wearcast.features import Features, healthy_start, hold_last, row_blocks
+from wearcast.features import Features, healthy_start, hold_last, row_blocks, with_derived
 from wearcast.fleet import Fleet
 from wearcast.windows.conditions import OperatingConditions
 
@@ -110,6 +110,7 @@ class Preprocessing(Strict):
         Raises:
             FleetError: no sensor varies.
         """
+        fleet = with_derived(fleet, features.derived)
         schema = fleet.schema
         conditions = OperatingConditions.fit(fleet)
         condition, _ = conditions.assign(fleet)
@@ -144,15 +145,17 @@ class Preprocessing(Strict):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Every column that a fleet must have."""
+        """Every column that a fleet must have; those that are derived follow from them."""
+        derived = {one.name for one in self.features.derived}
         statics = (*(s.column for s in self.static_numbers), *(c.column for c in self.static_categories))
         names = (
             *self.conditions.settings,
             *(s.column for s in self.sensors),
             *(s.column for s in self.inputs),
             *statics,
+            *(column for one in self.features.derived for column in one.columns),
         )
-        return tuple(dict.fromkeys(names))
+        return tuple(name for name in dict.fromkeys(names) if name not in derived)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -180,6 +183,8 @@ class Preprocessing(Strict):
             FleetError: a column that the model needs is missing, or the unit of time differs.
         """
         self._check(fleet)
+        fleet = with_derived(fleet, self.features.derived)
+        without = {*without, *(one.name for one in self.features.derived if set(one.columns) & set(without))}
         n_sensors = len(self.sensors)
         condition, seen = self.conditions.assign(fleet)
         channels = Channels(
