@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 import polars as pl
+from polars.io.plugins import register_io_source
 
 from wearcast.config import nearest
 from wearcast.datasets.archive import Archive, open_archive
@@ -21,6 +22,7 @@ __all__ = ["open_csv_with", "scan_numbers"]
 
 _CSV = ("*.csv", "*.CSV")
 _HEADER_BYTES = 1 << 16
+_BLOCK_BYTES = 16 << 20
 _TIME_FORMAT = "%Y-%m-%d %H:%M:%S%.f"
 
 
@@ -63,21 +65,54 @@ def scan_numbers(path: Path, *, time: str, numbers: Sequence[str]) -> Iterator[p
     """
     header = _header_of(path)
     _check_tail(path, len(header))
+    schema = pl.Schema([(time, pl.Datetime("us")), *((column, pl.Float32()) for column in numbers)])
+
+    def source(
+        columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        wanted = columns if columns is not None else list(schema)
+        for table in _batches(path, header, time, wanted, n_rows):
+            yield table if predicate is None else table.filter(predicate)
+
     try:
-        yield (
-            _scan(path, header, pl.Float32, numbers)
-            .select(pl.col(time).str.to_datetime(_TIME_FORMAT, time_unit="us"), *numbers)
-            .with_columns(pl.col(numbers).fill_nan(None))
-        )
+        yield register_io_source(source, schema=schema)
     except pl.exceptions.PolarsError as error:
         raise _located(path, header, time, numbers, error) from error
 
 
-def _scan(path: Path, header: Sequence[str], dtype: type[pl.DataType], numbers: Sequence[str]) -> pl.LazyFrame:
+def _batches(
+    path: Path, header: Sequence[str], time: str, wanted: Sequence[str], n_rows: int | None
+) -> Iterator[pl.DataFrame]:
+    """The columns `wanted`, a block of lines at a time.
+
+    Polars' own scanner reads ahead for each core, so that its memory grows with the machine; this one's does not.
+    """
+    schema = _schema(header, pl.Float32, [column for column in wanted if column != time])
+    stamp = pl.col(time).str.to_datetime(_TIME_FORMAT, time_unit="us")
+    left = n_rows
+    for block in _blocks(path):
+        lazy = pl.scan_csv(block, has_header=False, schema=schema, n_rows=left)
+        table = lazy.select(stamp if column == time else pl.col(column).fill_nan(None) for column in wanted).collect()
+        yield table
+        left = None if left is None else left - table.height
+        if left == 0:
+            return
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    """The lines below the header, about `_BLOCK_BYTES` at a time."""
+    with path.open("rb") as file:
+        file.readline(_HEADER_BYTES)
+        while block := file.read(_BLOCK_BYTES):
+            lines = block + file.readline(_HEADER_BYTES)  # up to the end of the line that was begun
+            if lines.strip():
+                yield lines
+
+
+def _schema(header: Sequence[str], dtype: type[pl.DataType], numbers: Sequence[str]) -> dict[str, type[pl.DataType]]:
     # A column without a name is the writer's row number; it is never read.
     names = [name or f"column_{i}" for i, name in enumerate(header, start=1)]
-    schema = {name: dtype if name in numbers else pl.String for name in names}
-    return pl.scan_csv(path, has_header=False, skip_rows=1, schema=schema, glob=False, low_memory=True)
+    return {name: dtype if name in numbers else pl.String for name in names}
 
 
 def _hint(place: Path) -> str:
@@ -164,7 +199,8 @@ def _located(
     for column in numbers:
         number = pl.col(column).str.strip_chars().cast(pl.Float32, strict=False)
         bad[column] = number.is_null() & pl.col(column).is_not_null()
-    text = _scan(path, header, pl.String, numbers).with_row_index("row")
+    schema = _schema(header, pl.String, numbers)
+    text = pl.scan_csv(path, has_header=False, skip_rows=1, schema=schema, glob=False).with_row_index("row")
     try:
         first = text.filter(pl.any_horizontal(*bad.values())).head(1).collect(engine="streaming")
     except pl.exceptions.PolarsError:
