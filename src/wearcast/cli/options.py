@@ -50,6 +50,9 @@ class MappingFlags:
     statics: Annotated[
         str | None, typer.Option("--statics", metavar="A,B,…", help="Columns that never change within a unit.")
     ] = None
+    labels: Annotated[
+        str | None, typer.Option("--labels", metavar="A,B,…", help="Columns that hold an answer; never a feature.")
+    ] = None
     end_of_life: Annotated[
         str | None,
         typer.Option("--end-of-life", help="last_row: each history ends in failure. censored: all still run."),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["column_mapping", "dataset_for_bundle", "dataset_record", "fleet_for_bundle"]
 
-_LISTS = ("sensors", "settings", "statics")
+_LISTS = ("sensors", "settings", "statics", "labels")
 # A flag for one of these takes the place of all of them in the mapping below it.
 _AXIS = ("cycle", "time", "time_unit", "time_format")
 
@@ -79,7 +79,7 @@ def _said(columns: MappingFlags, below: Document) -> Document:
 def _value(name: str, text: str, ends: object) -> Any:
     if name == "failures":
         # The file's own words on the columns of the table still hold for another table.
-        return {**(ends if isinstance(ends, dict) else {}), "failures": text}
+        return {**(ends if isinstance(ends, dict) and "failures" in ends else {}), "failures": text}
     if name == "sensors" and text == "rest":
         return text
     return _names(text) if name in _LISTS else text
@@ -200,7 +200,7 @@ def fleet_for_bundle(
         mapping = dataset.mapping
         asked = "end_of_life" in columns.given or "failures" in columns.given
         if not truth and not asked and mapping is not None and not isinstance(mapping, str):
-            mapping = mapping.model_copy(update={"end_of_life": "censored"})
+            mapping = mapping.without_truth()
         update: dict[str, Any] = {"mapping": mapping}
         if split is None:
             # As test files: the table of failures may then name units that these files do not hold.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -11,11 +12,12 @@ from pydantic import Field, field_validator
 
 from wearcast.config import Strict
 from wearcast.datasets.combine import combine
-from wearcast.datasets.mapping import ColumnMapping, FailureTable
+from wearcast.datasets.endings import Ending
+from wearcast.datasets.mapping import ColumnMapping
 from wearcast.datasets.reading import read_fleet
 from wearcast.errors import FleetError
 from wearcast.fleet import Fleet
-from wearcast.schema import Outcome, UnitId
+from wearcast.schema import UnitId
 
 __all__ = ["FilesDataset", "split_units"]
 
@@ -30,7 +32,7 @@ class FilesDataset(Strict):
     )
     test_share: float = Field(0.2, ge=0, lt=1, description="Share of the units held back for the test.")
     mapping: ColumnMapping | str | None = Field(None, description="Roles of the columns, or a YAML file of them.")
-    test_end_of_life: Outcome | FailureTable | None = Field(
+    test_end_of_life: Ending | None = Field(
         None, description="How the histories in test_source end, if other than those in source."
     )
 
@@ -89,8 +91,8 @@ def _tuple(source: str | tuple[str, ...]) -> tuple[str, ...]:
 def split_units(fleet: Fleet, test_share: float) -> tuple[tuple[UnitId, ...], tuple[UnitId, ...]]:
     """Units to train on and units to test on, decided by a hash of each unit's name.
 
-    A unit keeps its side when other units come or go. Two exceptions keep small fleets usable: one failed unit
-    stays in training, and one of several units is tested on.
+    A unit keeps its side when other units come or go, and all lives of one asset (`pump#1`, `pump#2`) are on one side.
+    Two exceptions keep small fleets usable: one failed unit stays in training, and one of several units is tested on.
     """
     if test_share == 0:
         return fleet.units, ()
@@ -106,5 +108,6 @@ def split_units(fleet: Fleet, test_share: float) -> tuple[tuple[UnitId, ...], tu
 
 
 def _place(unit: UnitId) -> float:
-    """A number in [0, 1) that depends on nothing but the unit's name."""
-    return int.from_bytes(hashlib.sha256(str(unit).encode()).digest()[:8], "big") / 2**64
+    """A number in [0, 1) that depends on nothing but the name of the unit, or of the asset whose life it is."""
+    asset = re.sub(r"#\d+$", "", str(unit))
+    return int.from_bytes(hashlib.sha256(asset.encode()).digest()[:8], "big") / 2**64

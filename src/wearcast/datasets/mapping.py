@@ -12,8 +12,9 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from wearcast.config import Strict, nearest
+from wearcast.datasets.endings import Ending, FailureMark, FailureTable
 from wearcast.errors import FleetError, UsageError
-from wearcast.schema import Note, Outcome, TimeUnit
+from wearcast.schema import Note, TimeUnit
 
 __all__ = ["FILE_UNIT", "ColumnKind", "ColumnMapping", "FailureTable", "Roles", "assign", "guess"]
 
@@ -34,16 +35,6 @@ _ANSWERS = re.compile(r"rul|ttf|label|target|.*failure.*|failed|remaining.*life|
 _EXAMPLE = "--unit pump_id --cycle cycle --sensors 'temp,vib_*' --end-of-life last_row"
 
 
-class FailureTable(Strict):
-    """A table of what happened to the units: one row an event; units without one are still running."""
-
-    failures: str = Field(min_length=1, description="CSV or Parquet file, relative to the mapping file.")
-    unit: str | None = Field(None, description="Column of units; by default the mapping's unit column, or 'unit'.")
-    time: str | None = Field(None, description="Column of times; by default the mapping's time column, or 'time'.")
-    kind: str = Field("kind", description="Column with end_of_life, failure or maintenance; 'failure' if not there.")
-    mode: str = Field("mode", description="Column with the failure mode; it may be missing.")
-
-
 class ColumnMapping(Strict):
     """The role of each column of a user's files, and how each history ends."""
 
@@ -58,8 +49,11 @@ class ColumnMapping(Strict):
     settings: tuple[str, ...] = Field((), description="Operating settings, * allowed.")
     statics: tuple[str, ...] = Field((), description="Columns that never change within a unit, * allowed.")
     known_future: tuple[str, ...] = Field((), description="Columns that are known ahead, * allowed.")
-    end_of_life: Outcome | FailureTable = Field(
-        "censored", description="How histories end: last_row, censored (still running), or a table of failures."
+    labels: tuple[str, ...] = Field((), description="Columns that hold an answer, * allowed: never a feature.")
+    end_of_life: Ending = Field(
+        "censored",
+        description="How histories end: last_row, censored (still running), a table of failures (failures: FILE), a "
+        "mark in the readings (column, value), or a column of the life left (remaining).",
     )
     separator: Literal[",", ";", "\t", "|"] | None = Field(None, description="Of CSV columns; found out by default.")
     decimal: Literal[".", ","] | None = Field(None, description="Decimal sign in CSV; found out where it is plain.")
@@ -80,6 +74,23 @@ class ColumnMapping(Strict):
     def axis(self) -> str:
         """The column of the time axis."""
         return self.cycle or self.time or ""
+
+    @property
+    def told_in(self) -> str | None:
+        """The column of the readings that says how histories end, if there is one."""
+        ends = self.end_of_life
+        return ends.column if isinstance(ends, FailureMark) else getattr(ends, "remaining", None)
+
+    @property
+    def cuts_lives(self) -> bool:
+        """Whether a unit's history is cut into several lives."""
+        ends = self.end_of_life
+        return ends.after == "new_life" if isinstance(ends, FailureMark) else bool(getattr(ends, "lives", False))
+
+    def without_truth(self) -> ColumnMapping:
+        """The same for readings whose future nobody knows yet: no labels, and no end but where lives are cut."""
+        ends = self.end_of_life if self.cuts_lives else "censored"
+        return self.model_copy(update={"labels": (), "end_of_life": ends})
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> ColumnMapping:
@@ -117,6 +128,7 @@ class Roles:
     settings: tuple[str, ...]
     statics: tuple[str, ...]
     known_future: tuple[str, ...]
+    labels: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
 
     @property
@@ -139,10 +151,15 @@ def assign(mapping: ColumnMapping, columns: Mapping[str, ColumnKind], where: str
     keys = [mapping.axis] if mapping.unit == FILE_UNIT else [mapping.unit, mapping.axis]
     for key in keys:
         _check_there(key, columns, where)
-    settings, statics, known = (
-        _expand(names, columns, where, keys) for names in (mapping.settings, mapping.statics, mapping.known_future)
+    if mapping.told_in is not None:
+        _check_there(mapping.told_in, columns, where)
+        if mapping.told_in not in mapping.labels:
+            keys.append(mapping.told_in)
+    settings, statics, known, labels = (
+        _expand(names, columns, where, keys)
+        for names in (mapping.settings, mapping.statics, mapping.known_future, mapping.labels)
     )
-    taken = {*keys, *settings, *statics, *known}
+    taken = {*keys, *settings, *statics, *known, *labels}
     notes: tuple[Note, ...] = ()
     if mapping.sensors is None or mapping.sensors == "rest":
         sensors, notes = _rest(columns, taken)
@@ -152,8 +169,8 @@ def assign(mapping: ColumnMapping, columns: Mapping[str, ColumnKind], where: str
         worded = [column for column in columns if column not in taken and columns[column] == "text"]
         texts = f"; cells of {', '.join(worded[:10])} are text, not numbers" if worded else ""
         raise FleetError(f"there is no numeric column left for the sensors{texts}", where=where, hint=_there(columns))
-    _check_once([*keys, *settings, *statics, *known, *sensors], where)
-    return Roles(sensors, settings, statics, known, notes)
+    _check_once([*keys, *settings, *statics, *known, *labels, *sensors], where)
+    return Roles(sensors, settings, statics, known, labels, notes)
 
 
 def _expand(

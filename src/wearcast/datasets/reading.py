@@ -10,11 +10,13 @@ import polars as pl
 
 from wearcast import frames
 from wearcast.datasets.csvfile import CsvFile, open_csv
-from wearcast.datasets.mapping import FILE_UNIT, ColumnMapping, FailureTable, Roles, assign, guess
+from wearcast.datasets.endings import FailureMark, FailureTable, RemainingLife
+from wearcast.datasets.mapping import FILE_UNIT, ColumnMapping, Roles, assign, guess
+from wearcast.datasets.outcomes import Ended, by_mark, by_remaining, by_table, text_or_number
 from wearcast.datasets.parquetfile import ParquetFile, open_parquet
 from wearcast.errors import FleetError, FormatError, SourceNotFoundError
 from wearcast.fleet import Fleet
-from wearcast.schema import FleetSchema, Note, Outcome
+from wearcast.schema import FleetSchema, Note
 
 __all__ = ["find_files", "open_table", "read_fleet"]
 
@@ -101,14 +103,13 @@ def read_fleet(
     ]
     frame = _together(parts, mapping)
     del parts
-    events: pl.DataFrame | Outcome
-    if isinstance(mapping.end_of_life, FailureTable):
-        events = _failures(mapping.end_of_life, mapping, frame, notes, strays=strays)
-    else:
-        events = mapping.end_of_life
+    frame = text_or_number(frame, roles.labels)
+    ended = _ended(frame, mapping, notes, strays=strays, name=name)
+    notes += ended.notes
+    del frame
     fleet = Fleet.from_frame(
-        frame,
-        unit=mapping.unit,
+        ended.frame,
+        unit=ended.unit,
         cycle=mapping.cycle,
         time=mapping.time,
         time_unit=mapping.time_unit,
@@ -116,7 +117,8 @@ def read_fleet(
         settings=roles.settings,
         statics=roles.statics,
         known_future=roles.known_future,
-        events=events,
+        labels=roles.labels,
+        events=ended.events,
         name=name,
     )
     return fleet.with_notes(*notes)
@@ -143,7 +145,8 @@ def _read(
     where = str(table.path)
     by_file = mapping.unit == FILE_UNIT
     texts = [] if by_file else [mapping.unit]
-    texts += [mapping.axis, *words]
+    told = [mapping.told_in] if mapping.told_in is not None and mapping.told_in not in roles.labels else []
+    texts += [mapping.axis, *words, *roles.labels, *told]
     numeric = [*roles.numeric, *(column for column in roles.statics if column not in words)]
     missing = next((column for column in (*texts, *numeric) if column not in table.columns), None)
     if missing is not None:
@@ -209,6 +212,8 @@ def _together(parts: Sequence[pl.DataFrame], mapping: ColumnMapping) -> pl.DataF
         part.with_columns(pl.col(column).cast(pl.String) for column in part.columns if _is_word(part[column].dtype))
         for part in parts
     ]
+    if len(parts) > 1:
+        parts = _one_kind(parts)
     try:
         frame = parts[0] if len(parts) == 1 else pl.concat(parts, how="vertical_relaxed")
     except pl.exceptions.PolarsError as error:
@@ -216,6 +221,15 @@ def _together(parts: Sequence[pl.DataFrame], mapping: ColumnMapping) -> pl.DataF
     if frame[mapping.unit].dtype == pl.String and mapping.unit != FILE_UNIT:
         frame = frame.with_columns(_unit(frame[mapping.unit]))
     return frame
+
+
+def _one_kind(parts: Sequence[pl.DataFrame]) -> Sequence[pl.DataFrame]:
+    """Columns that are text in one file, as labels may be, are text in all."""
+    kinds = [part.schema for part in parts]
+    mixed = [
+        c for c in kinds[0] if len({kind[c] for kind in kinds}) > 1 and any(kind[c] == pl.String for kind in kinds)
+    ]
+    return [part.with_columns(pl.col(mixed).cast(pl.String)) for part in parts] if mixed else parts
 
 
 def _is_word(kind: pl.DataType) -> bool:
@@ -227,6 +241,33 @@ def _unit(text: pl.Series) -> pl.Series:
     known = text.unique()
     whole = known.str.contains(r"^(0|-?[1-9]\d{0,17})$").all()
     return text.cast(pl.Int64) if whole else text
+
+
+def _ended(frame: pl.DataFrame, mapping: ColumnMapping, notes: list[Note], *, strays: bool, name: str) -> Ended:
+    """The readings with what is known of their ends."""
+    ends, unit, axis = mapping.end_of_life, mapping.unit, mapping.axis
+    if isinstance(ends, FailureTable):
+        events = _failures(ends, mapping, frame, notes, strays=strays)
+        if ends.lives:
+            return by_table(frame, unit, axis, events, stray=strays, name=name)
+        return Ended(frame, unit, events.drop("until", strict=False))
+    if isinstance(ends, FailureMark):
+        return by_mark(_sorted(frame, mapping, notes), unit, axis, ends, name=name)
+    if isinstance(ends, RemainingLife):
+        time_unit = "cycle" if mapping.cycle else (mapping.time_unit or "hour")
+        return by_remaining(_sorted(frame, mapping, notes), unit, axis, ends, time_unit, name=name)
+    return Ended(frame, unit, ends)
+
+
+def _sorted(frame: pl.DataFrame, mapping: ColumnMapping, notes: list[Note]) -> pl.DataFrame:
+    """Sorted by unit and time, for what looks at neighbours; how many rows had to move is told as ever."""
+    unit, time = pl.col(mapping.unit), pl.col(mapping.axis)
+    before = (unit < unit.shift(1)) | ((unit == unit.shift(1)) & (time < time.shift(1)))
+    moved = int(frame.select(before.sum()).item() or 0)
+    if not moved:
+        return frame
+    notes.append(Note("unsorted", moved, f"{moved} rows were not in order of unit and time; sorted"))
+    return frame.sort(mapping.unit, mapping.axis, maintain_order=True)
 
 
 def _failures(
@@ -241,15 +282,16 @@ def _failures(
     missing = next((column for column in (unit, time) if column not in table.columns), None)
     if missing is not None:
         raise FleetError(f"column {missing!r} is missing; there are {', '.join(table.columns)}", where=str(path))
-    names = {unit: "unit", time: "time", wanted.kind: "kind", wanted.mode: "mode"}
+    names = {unit: "unit", time: "time", wanted.kind: "kind", wanted.mode: "mode", wanted.until: "until"}
     events = table.read([], [column for column in names if column in table.columns])
     events = events.rename({old: new for old, new in names.items() if old in events.columns})
     events = events.filter(~pl.all_horizontal(pl.all().is_null()))
     for column in events.columns:
         if events[column].dtype == pl.String:
             events = events.with_columns(pl.col(column).str.strip_chars())
-    if mapping.time_format and events["time"].dtype == pl.String:
-        events = events.with_columns(frames.timestamps(events["time"], str(path), mapping.time_format).alias("time"))
+    for column in ("time", "until") if mapping.time_format else ():
+        if column in events.columns and events[column].dtype == pl.String and events[column].count():
+            events = events.with_columns(_stamps(events[column], str(path), mapping.time_format))
     if strays:
         known = frame[mapping.unit].unique().cast(pl.String)
         here = events["unit"].cast(pl.String).is_in(known.implode())
@@ -258,3 +300,10 @@ def _failures(
             notes.append(Note("stray_events", count, f"{path.name}: {count} events of units that are not in the files"))
             events = events.filter(here)
     return events
+
+
+def _stamps(series: pl.Series, where: str, time_format: str | None) -> pl.Series:
+    """Timestamps where there is text; what is empty stays empty."""
+    filled = series.replace("", None)
+    first = filled.drop_nulls().head(1).item()
+    return frames.timestamps(filled.fill_null(first), where, time_format).set(filled.is_null(), None).alias(series.name)
