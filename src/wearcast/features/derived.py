@@ -15,39 +15,67 @@ from wearcast.config import Strict
 from wearcast.errors import FleetError
 from wearcast.fleet import Fleet
 
-__all__ = ["Derived", "with_derived"]
+__all__ = ["Derived", "Limits", "with_derived"]
+
+
+class Limits(Strict):
+    """A limit for each value of a static text column, such as a rated load by variant."""
+
+    column: str = Field(description="Static text column.")
+    values: dict[str, Annotated[float, Field(gt=0)]] = Field(min_length=1)
+
+    def of(self, fleet: Fleet) -> NDArray[np.float64]:
+        """The limit of each reading, `(n_rows,)`; NaN for a value that has none."""
+        known = pl.Series(list(self.values), dtype=pl.String)
+        limits = pl.Series(list(self.values.values()), dtype=pl.Float64)
+        found = fleet.frame[self.column].cast(pl.String).replace_strict(known, limits, default=None)
+        return found.cast(pl.Float64).fill_null(float("nan")).to_numpy()
 
 
 class Derived(Strict):
-    """One computed column."""
+    """One computed column: `scale · operation(columns)`, then its distance from a centre, then its share of a limit."""
 
     name: str = Field(min_length=1, description="What the column is called; it becomes a sensor.")
-    operation: Literal["product", "sum", "difference", "ratio"]
-    columns: tuple[str, ...] = Field(min_length=2, description="Sensors or settings, in order; two for the last two.")
+    operation: Literal["product", "sum", "difference", "ratio", "change"]
+    columns: tuple[str, ...] = Field(
+        min_length=1, description="Sensors or settings, in order; two for a difference or a ratio, one for a change."
+    )
+    steps: int = Field(1, ge=1, description="Of a change: since how many readings before, within the unit.")
     scale: float = Field(1.0, description="Factor of the result, such as 2π/60 from revolutions a minute.")
+    centre: float | None = Field(None, description="Take the absolute distance from this value.")
+    limits: Limits | None = Field(None, description="Divide by the limit of the unit.")
     source: Annotated[str, Field(max_length=300)] = Field("", description="Where the formula comes from.")
 
     @model_validator(mode="after")
     def _two(self) -> Derived:
-        if self.operation in ("difference", "ratio") and len(self.columns) != 2:
-            raise ValueError(f"a {self.operation} is of two columns, not {len(self.columns)}")
+        wanted = {"difference": 2, "ratio": 2, "change": 1}.get(self.operation)
+        if wanted and len(self.columns) != wanted:
+            raise ValueError(f"a {self.operation} is of {wanted} columns, not {len(self.columns)}")
         if self.scale == 0 or not np.isfinite(self.scale):
             raise ValueError("scale must be a finite number other than 0")
         return self
 
-    def compute(self, columns: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """The column, NaN where a reading is missing or a ratio has no value."""
+    def compute(self, columns: Sequence[NDArray[np.float32]], offsets: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The column, NaN where a reading is missing, a ratio has no value or a change reaches before the unit.
+
+        Args:
+            columns: `(n_rows,)` each.
+            offsets: first row of each unit and the number of rows.
+        """
+        if self.operation == "change":
+            columns = (columns[0], _before(columns[0], offsets, self.steps))
         first, *rest = (column.astype(np.float64) for column in columns)
         for column in rest:
             if self.operation == "product":
                 first = first * column
             elif self.operation == "sum":
                 first = first + column
-            elif self.operation == "difference":
+            elif self.operation in ("difference", "change"):
                 first = first - column
             else:
                 first = np.divide(first, column, out=np.full_like(first, np.nan), where=column != 0)
-        return np.asarray(first * self.scale, dtype=np.float32)
+        result = first * self.scale
+        return np.asarray(result if self.centre is None else np.abs(result - self.centre), dtype=np.float32)
 
 
 def with_derived(fleet: Fleet, derived: Sequence[Derived]) -> Fleet:
@@ -60,7 +88,8 @@ def with_derived(fleet: Fleet, derived: Sequence[Derived]) -> Fleet:
         return fleet
     frame = fleet.frame
     for one in derived:
-        missing = [column for column in one.columns if column not in frame.columns]
+        wanted = (*one.columns, *([one.limits.column] if one.limits else []))
+        missing = [column for column in wanted if column not in frame.columns]
         if missing:
             raise FleetError(
                 f"column {missing[0]!r} is missing, from which {one.name!r} is derived; there are "
@@ -71,7 +100,19 @@ def with_derived(fleet: Fleet, derived: Sequence[Derived]) -> Fleet:
             raise FleetError(
                 f"there is a column {one.name!r} already", where=fleet.name, hint="derive it by another name"
             )
-        values = one.compute([frame[column].to_numpy() for column in one.columns])
+        values = one.compute([frame[column].to_numpy() for column in one.columns], fleet.offsets)
+        if one.limits is not None:
+            values = (values / one.limits.of(fleet)).astype(np.float32)
         frame = frame.with_columns(pl.Series(one.name, values))
     sensors = (*fleet.schema.sensors, *(one.name for one in derived))
     return replace(fleet, frame=frame, schema=fleet.schema.model_copy(update={"sensors": sensors}))
+
+
+def _before(column: NDArray[np.float32], offsets: NDArray[np.int64], steps: int) -> NDArray[np.float32]:
+    """The reading so many rows before, NaN where that is before the unit's first."""
+    shifted = np.full_like(column, np.nan)
+    shifted[steps:] = column[:-steps]
+    for first in range(steps):  # the first rows of each unit
+        rows = offsets[:-1] + first
+        shifted[rows[rows < offsets[1:]]] = np.nan
+    return shifted
