@@ -243,7 +243,8 @@ class SensorTask:
         labels = plain.answers(learnt)
         some = labels.rows[:: max(1, len(labels.rows) // 20_000)]
         value, known = labels.at(some)
-        change = np.sqrt(np.mean(np.square(value, where=known), axis=(0, 1), where=known)) * plain.sd
+        mean_square = (value**2).sum(axis=(0, 1)) / np.maximum(known.sum(axis=(0, 1)), 1)  # 0 where it is not known
+        change = np.sqrt(mean_square) * plain.sd
         return cls(experiment, target, plain.mean, np.maximum(change, 1e-6).astype(np.float32))
 
     @property
