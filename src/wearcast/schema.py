@@ -31,6 +31,9 @@ class FleetSchema(Strict):
     known_future: tuple[str, ...] = Field((), description="Columns that are known ahead, such as a planned load.")
     labels: tuple[str, ...] = Field((), description="Columns that hold an answer, numbers or text: never a feature.")
     units_of_measure: dict[str, str] = Field(default_factory=dict, description="Unit of measure of a column.")
+    ranges: dict[str, tuple[float | None, float | None]] = Field(
+        default_factory=dict, description="Lowest and highest possible value of a column; null where there is no bound."
+    )
     sampling_rate_hz: float | None = Field(None, gt=0)
 
     @property

@@ -13,8 +13,6 @@ from wearcast.cli.options import Json, MappingFlags, mapped
 
 if TYPE_CHECKING:
     from wearcast.datasets.catalogue import Entry
-    from wearcast.datasets.check import QualityReport
-    from wearcast.fleet import Fleet
 
 __all__ = ["datasets_app"]
 
@@ -165,35 +163,63 @@ def _bar(label: str, *, show: bool) -> Iterator[Callable[[int, int | None], None
 def check(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="A data set, a file, a pattern with * or a folder.")],
     columns: MappingFlags,
+    target: Annotated[
+        str | None, typer.Option("--target", help="What is to be learnt: rul, failure, fault or sensor.")
+    ] = None,
+    ranges: Annotated[
+        list[str] | None,
+        typer.Option("--range", metavar="COLUMN=LOW:HIGH", help="What is possible; an end may be open. Repeatable."),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE.html", help="Write a report with pictures.")
+    ] = None,
+    metrics: Annotated[
+        Path | None,
+        typer.Option("--metrics", metavar="FILE.prom|FILE.json", help="Write figures for Prometheus, or add a line."),
+    ] = None,
+    fail_on: Annotated[
+        str, typer.Option("--fail-on", help="Exit code 3 from this severity on: error, warning or never.")
+    ] = "error",
     write_mapping: Annotated[
         Path | None, typer.Option("--write-mapping", metavar="FILE", help="Write the column mapping as YAML.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Read a source as training would, and say what it found.
+    """Read a source as training would, and say what is wrong with it, where, and what to do.
 
     Exit code 3 if something would keep a model from learning.
 
     \b
     Example:  wearcast datasets check pumps.csv --unit pump --time stamp --sensors flow,pressure
-                  --failures failures.csv --write-mapping pumps.yaml
-              wearcast datasets check cmapss/FD001 --json
+                  --failures failures.csv --write-mapping pumps.yaml --range flow=0:120
+              wearcast datasets check cmapss/FD001 --report quality.html
+              wearcast datasets check pumps.csv --mapping pumps.yaml --metrics pumps.prom --fail-on warning
     """  # noqa: D301
-    from wearcast.cli.output import print_json, say
+    from wearcast.cli.output import print_json, say, write_whole
+    from wearcast.cli.quality import kind_of_target, metrics_writer, severities, show
     from wearcast.cli.sources import resolve
-    from wearcast.datasets.check import check as examine
+    from wearcast.datasets.quality import check as examine
+    from wearcast.datasets.quality import parse_ranges
+    from wearcast.datasets.quality.report import report_html
 
+    stopping, write_metrics, limits = severities(fail_on), metrics_writer(metrics), parse_ranges(ranges or ())
     dataset = resolve(source, columns)
     fleet = dataset.load("all" if dataset.kind == "files" else "train")
-    report = examine(fleet)
+    quality = examine(fleet, target=kind_of_target(target, dataset, fleet), ranges=limits)
     if as_json:
-        print_json(report.to_dict())
+        print_json(quality.to_dict())
     else:
-        _show(report, fleet)
+        show(quality)
+    if report is not None:
+        write_whole(report, report_html(quality, fleet).encode())
+        say(f"report: {report}")
+    if write_metrics is not None:
+        write_metrics(quality)
+        say(f"metrics: {metrics}")
     if write_mapping is not None:
         _write_mapping(write_mapping, source, columns)
         say(f"mapping: {write_mapping}")
-    if report.worst == "error":
+    if quality.worst in stopping:
         raise typer.Exit(3)
 
 
@@ -212,29 +238,3 @@ def _write_mapping(path: Path, source: str, columns: MappingFlags) -> None:
         first = find_files([source])[0]
         mapping, _ = guess(open_table(first).kinds, str(first))
     write_whole(path, mapping.to_yaml().encode())
-
-
-def _show(report: QualityReport, fleet: Fleet) -> None:
-    from wearcast.cli.output import print_table
-
-    sizes = fleet.summary()["rows_per_unit"]
-    lives = f"{sizes[0]} to {sizes[2]}, half have {sizes[1]} or fewer" if sizes else "none"
-    facts = [
-        ["units", f"{report.units}: {report.failed} failed, {report.censored} still running"],
-        ["readings", f"{report.rows:,}"],
-        ["readings of a unit", lives],
-        ["unit of time", report.time_unit],
-    ]
-    print_table(report.name, ["", ""], facts)
-    columns = [
-        [c.name, f"{c.missing_share:.1%}", *(_number(v) for v in (c.minimum, c.mean, c.maximum)), c.longest_run]
-        for c in report.columns
-    ]
-    print_table("Columns", ["column", "missing", "min", "mean", "max", "longest still"], columns)
-    if report.findings:
-        rows = [[f.severity, f.where, f.what, f.hint or ""] for f in report.findings]
-        print_table("Findings", ["", "where", "what", "what to do"], rows)
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"

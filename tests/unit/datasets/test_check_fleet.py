@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.fixtures.fleets import make_fleet
 
 from wearcast import Fleet
-from wearcast.datasets.check import check
+from wearcast.datasets.quality import check
 from wearcast.schema import Outcome
 
 
@@ -35,7 +35,7 @@ def _found(fleet: Fleet) -> set[tuple[str, str]]:
 
 
 def test_a_good_fleet_has_no_findings():
-    report = check(make_fleet(units=12, conditions=2))
+    report = check(make_fleet(units=12, conditions=2, sensors=1))
     assert report.findings == ()
     assert report.worst is None
     assert (report.units, report.failed, report.censored) == (12, 12, 0)
@@ -48,7 +48,8 @@ def test_the_report_is_frozen_and_json():
     data = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert data["worst"] == "info"
     assert data["columns"][1] == {
-        "name": "dead", "missing_share": 0.0, "distinct": 1, "minimum": 0.0, "mean": 0.0, "maximum": 0.0,
+        "role": "sensor", "unit_of_measure": None, "lowest": None, "highest": None, "out_of_range": 0, "outliers": 0,
+        "drift": None, "name": "dead", "missing_share": 0.0, "distinct": 1, "minimum": 0.0, "mean": 0.0, "maximum": 0.0,
         "longest_run": 40,
     }  # fmt: skip
 
