@@ -53,6 +53,11 @@ class CsvFile:
     header_lines: int
     plain: bool = True
 
+    @property
+    def where(self) -> str:
+        """How errors call it."""
+        return str(self.path)
+
     def read(self, numeric: Sequence[str], texts: Sequence[str]) -> pl.DataFrame:
         """The columns named: `numeric` as Float32, `texts` as text; empty rows are still there.
 

@@ -55,6 +55,8 @@ class ColumnMapping(Strict):
         description="How histories end: last_row, censored (still running), a table of failures (failures: FILE), a "
         "mark in the readings (column, value), or a column of the life left (remaining).",
     )
+    table: str | None = Field(None, min_length=1, description="Of a database: the table of the readings.")
+    query: str | None = Field(None, min_length=1, description="Of a database: a SELECT instead of a table.")
     separator: Literal[",", ";", "\t", "|"] | None = Field(None, description="Of CSV columns; found out by default.")
     decimal: Literal[".", ","] | None = Field(None, description="Decimal sign in CSV; found out where it is plain.")
 
@@ -68,6 +70,8 @@ class ColumnMapping(Strict):
             raise ValueError("the time_unit of timestamps must be second, minute, hour or day")
         if self.sensors == ():
             raise ValueError("sensors is empty: name at least one column, or leave it out for all that remain")
+        if self.table is not None and self.query is not None:
+            raise ValueError("give a table or a query, not both")
         return self
 
     @property

@@ -35,6 +35,11 @@ class ParquetFile:
     kinds: dict[str, ColumnKind]
     types: dict[str, pl.DataType]
 
+    @property
+    def where(self) -> str:
+        """How errors call it."""
+        return str(self.path)
+
     def read(self, numeric: Sequence[str], texts: Sequence[str]) -> pl.DataFrame:
         """The columns named: `numeric` as Float32, `texts` as they are.
 

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
 
 from wearcast import frames
 from wearcast.datasets.csvfile import CsvFile, open_csv
-from wearcast.datasets.endings import FailureMark, FailureTable, RemainingLife
+from wearcast.datasets.endings import FailureMark, FailureRows, FailureTable, RemainingLife
 from wearcast.datasets.mapping import FILE_UNIT, ColumnMapping, Roles, assign, guess
 from wearcast.datasets.outcomes import Ended, by_mark, by_remaining, by_table, text_or_number
 from wearcast.datasets.parquetfile import ParquetFile, open_parquet
-from wearcast.errors import FleetError, FormatError, SourceNotFoundError
+from wearcast.datasets.sqltable import Database, SqlTable, is_url, open_database, open_sql
+from wearcast.errors import FleetError, FormatError, SourceNotFoundError, UsageError
 from wearcast.fleet import Fleet
 from wearcast.schema import FleetSchema, Note
 
 __all__ = ["find_files", "open_table", "read_fleet"]
 
 TableFile = CsvFile | ParquetFile
+Table = TableFile | SqlTable
 PARQUET = (".parquet", ".pq")
 ENDINGS = (*PARQUET, ".csv", ".tsv", ".txt")
 
@@ -75,10 +78,10 @@ def open_table(path: Path, mapping: ColumnMapping | None = None) -> TableFile:
 def read_fleet(
     sources: Iterable[str | Path], mapping: ColumnMapping | None = None, *, name: str, strays: bool = False
 ) -> Fleet:
-    """Read files into one fleet.
+    """Read files, or a table of a database, into one fleet.
 
     Args:
-        sources: see `find_files`.
+        sources: see `find_files`; or one connection URL.
         mapping: roles of the columns; guessed where the names are plain if not given.
         name: name of the fleet.
         strays: whether the table of failures may name units that are not in the files; they are counted in a note.
@@ -87,24 +90,21 @@ def read_fleet(
         DataError: see the parts; the message has the file, and the row and column where there is one.
         UsageError: no mapping is given and the names are not plain.
     """
-    paths = _readings(find_files(sources), mapping)
-    first = open_table(paths[0], mapping)
     notes: list[Note] = []
-    if mapping is None:
-        mapping, note = guess(first.kinds, str(paths[0]))
-        notes.append(note)
-    roles = assign(mapping, first.kinds, str(paths[0]))
-    notes += roles.notes
-    tables = [first, *(open_table(path, mapping) for path in paths[1:])]
-    words = tuple(c for c in roles.statics if any(table.kinds.get(c) != "number" for table in tables))
-    parts = [
-        _read(table, mapping, roles, words, notes, label=f"{table.path.name}: " if len(tables) > 1 else "")
-        for table in tables
-    ]
-    frame = _together(parts, mapping)
-    del parts
-    frame = text_or_number(frame, roles.labels)
-    ended = _ended(frame, mapping, notes, strays=strays, name=name)
+    with _opened(tuple(sources), mapping) as (tables, database):
+        if mapping is None:
+            mapping, note = guess(tables[0].kinds, tables[0].where)
+            notes.append(note)
+        roles = assign(mapping, tables[0].kinds, tables[0].where)
+        notes += roles.notes
+        words = tuple(c for c in roles.statics if any(table.kinds.get(c) != "number" for table in tables))
+        parts = [
+            _read(table, mapping, roles, words, notes, label=f"{Path(table.where).name}: " if len(tables) > 1 else "")
+            for table in tables
+        ]
+        frame = text_or_number(_together(parts, mapping), roles.labels)
+        del parts
+        ended = _ended(frame, mapping, database, notes, strays=strays, name=name)
     notes += ended.notes
     del frame
     fleet = Fleet.from_frame(
@@ -124,6 +124,27 @@ def read_fleet(
     return fleet.with_notes(*notes)
 
 
+@contextmanager
+def _opened(
+    sources: Sequence[str | Path], mapping: ColumnMapping | None
+) -> Iterator[tuple[Sequence[Table], Database | None]]:
+    """The tables that are meant, and the database that holds them."""
+    urls = [str(source) for source in sources if is_url(source)]
+    table, query = (mapping.table, mapping.query) if mapping else (None, None)
+    if not urls:
+        if table is not None or query is not None:
+            hint = "give a connection URL, such as sqlite:///plant.db"
+            raise UsageError("table and query belong to a database, and this is none", where=str(sources[0]), hint=hint)
+        yield [open_table(path, mapping) for path in _readings(find_files(sources), mapping)], None
+        return
+    if len(sources) > 1:
+        raise UsageError("a database is read alone", where="source", hint="one connection URL, and nothing beside it")
+    if mapping is not None and mapping.unit == FILE_UNIT:
+        raise UsageError(f"a database holds no files, so {FILE_UNIT} names no units", where="unit")
+    with open_database(urls[0]) as database:
+        yield [open_sql(database, table=table, query=query)], database
+
+
 def _readings(paths: Sequence[Path], mapping: ColumnMapping | None) -> tuple[Path, ...]:
     """The files without the table of failures, which may lie beside them."""
     if mapping is None or not isinstance(mapping.end_of_life, FailureTable):
@@ -136,13 +157,13 @@ def _readings(paths: Sequence[Path], mapping: ColumnMapping | None) -> tuple[Pat
 
 
 def _read(
-    table: TableFile, mapping: ColumnMapping, roles: Roles, words: Sequence[str], notes: list[Note], *, label: str
+    table: Table, mapping: ColumnMapping, roles: Roles, words: Sequence[str], notes: list[Note], *, label: str
 ) -> pl.DataFrame:
     """One file as columns of the types that a fleet needs, so that every complaint has the file's own row number.
 
     `words` are the statics that are text in any of the files; `label` tells its notes from those of other files.
     """
-    where = str(table.path)
+    where = table.where
     by_file = mapping.unit == FILE_UNIT
     texts = [] if by_file else [mapping.unit]
     told = [mapping.told_in] if mapping.told_in is not None and mapping.told_in not in roles.labels else []
@@ -180,7 +201,7 @@ def _read(
         frame = frame.filter(~empty)
     if isinstance(table, CsvFile) and table.decimal == ",":
         notes.append(Note("decimal_comma", 1, f"{label}numbers are read with a decimal comma"))
-    if by_file:
+    if by_file and not isinstance(table, SqlTable):
         frame = frame.with_columns(pl.lit(table.path.stem).alias(FILE_UNIT))
     return frame
 
@@ -243,11 +264,19 @@ def _unit(text: pl.Series) -> pl.Series:
     return text.cast(pl.Int64) if whole else text
 
 
-def _ended(frame: pl.DataFrame, mapping: ColumnMapping, notes: list[Note], *, strays: bool, name: str) -> Ended:
+def _ended(
+    frame: pl.DataFrame,
+    mapping: ColumnMapping,
+    database: Database | None,
+    notes: list[Note],
+    *,
+    strays: bool,
+    name: str,
+) -> Ended:
     """The readings with what is known of their ends."""
     ends, unit, axis = mapping.end_of_life, mapping.unit, mapping.axis
-    if isinstance(ends, FailureTable):
-        events = _failures(ends, mapping, frame, notes, strays=strays)
+    if isinstance(ends, FailureTable | FailureRows):
+        events = _failures(ends, mapping, database, frame, notes, strays=strays)
         if ends.lives:
             return by_table(frame, unit, axis, events, stray=strays, name=name)
         return Ended(frame, unit, events.drop("until", strict=False))
@@ -271,17 +300,20 @@ def _sorted(frame: pl.DataFrame, mapping: ColumnMapping, notes: list[Note]) -> p
 
 
 def _failures(
-    wanted: FailureTable, mapping: ColumnMapping, frame: pl.DataFrame, notes: list[Note], *, strays: bool
+    wanted: FailureTable | FailureRows,
+    mapping: ColumnMapping,
+    database: Database | None,
+    frame: pl.DataFrame,
+    notes: list[Note],
+    *,
+    strays: bool,
 ) -> pl.DataFrame:
-    path = Path(wanted.failures).expanduser()
-    if not path.is_file():
-        raise SourceNotFoundError("there is no such table of failures", where=str(path))
-    table = open_table(path, None)
+    table = _table_of_failures(wanted, database)
     unit = wanted.unit or (mapping.unit if mapping.unit in table.columns else "unit")
     time = wanted.time or (mapping.axis if mapping.axis in table.columns else "time")
     missing = next((column for column in (unit, time) if column not in table.columns), None)
     if missing is not None:
-        raise FleetError(f"column {missing!r} is missing; there are {', '.join(table.columns)}", where=str(path))
+        raise FleetError(f"column {missing!r} is missing; there are {', '.join(table.columns)}", where=table.where)
     names = {unit: "unit", time: "time", wanted.kind: "kind", wanted.mode: "mode", wanted.until: "until"}
     events = table.read([], [column for column in names if column in table.columns])
     events = events.rename({old: new for old, new in names.items() if old in events.columns})
@@ -291,15 +323,28 @@ def _failures(
             events = events.with_columns(pl.col(column).str.strip_chars())
     for column in ("time", "until") if mapping.time_format else ():
         if column in events.columns and events[column].dtype == pl.String and events[column].count():
-            events = events.with_columns(_stamps(events[column], str(path), mapping.time_format))
+            events = events.with_columns(_stamps(events[column], table.where, mapping.time_format))
     if strays:
         known = frame[mapping.unit].unique().cast(pl.String)
         here = events["unit"].cast(pl.String).is_in(known.implode())
         if not here.all():
             count = int((~here).sum())
-            notes.append(Note("stray_events", count, f"{path.name}: {count} events of units that are not in the files"))
+            text = f"{Path(table.where).name}: {count} events of units that are not in the files"
+            notes.append(Note("stray_events", count, text))
             events = events.filter(here)
     return events
+
+
+def _table_of_failures(wanted: FailureTable | FailureRows, database: Database | None) -> Table:
+    if isinstance(wanted, FailureRows):
+        if database is None:
+            hint = "end_of_life: {failures: FILE} names a file"
+            raise UsageError("failures_table is of a database, and the readings are in none", hint=hint)
+        return open_sql(database, table=wanted.failures_table)
+    path = Path(wanted.failures).expanduser()
+    if not path.is_file():
+        raise SourceNotFoundError("there is no such table of failures", where=str(path))
+    return open_table(path, None)
 
 
 def _stamps(series: pl.Series, where: str, time_format: str | None) -> pl.Series:
