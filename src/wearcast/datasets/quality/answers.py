@@ -23,9 +23,10 @@ TELLS = 0.99  # area under the ROC curve, rank correlation
 LEAST_CASES = 20  # readings of a class
 LEAST_UNITS = 3  # units of a class, and of the rest
 LEAST_LIVES = 10
+SAME_END = 0.01  # of how differently units start
 CASES = 50_000
 _ANSWER = re.compile(
-    r"(.*_)?(rul|ttf|label|target|failure|failed|fault|remaining_(useful_)?life|time_to_failure)(_.*)?"
+    r"target|label|(.*_)?(rul|ttf|failure|failed|fault|remaining_(useful_)?life|time_to_failure)(_.*)?"
 )
 
 
@@ -50,7 +51,7 @@ def _text(column: pl.Series) -> pl.Series:
         return column.cast(pl.String)
     column = column.fill_nan(None) if column.dtype.is_float() else column
     different = column.drop_nulls().unique()
-    names = {value: f"{value:.6g}" for value in different.head(10_000).to_list()}
+    names = {None: None, **{value: f"{value:.6g}" for value in different.head(10_000).to_list()}}
     return column.replace_strict(names, default="other", return_dtype=pl.String)
 
 
@@ -69,12 +70,14 @@ def label_findings(label: LabelQuality) -> Iterator[Finding]:
         what = f"the label has {label.distinct:,} different values"
         yield Finding("info", what, where, "is it a measurement? then it is a sensor target", "many_classes", names)
         return
-    rare = [(name, n) for name, n, _ in label.classes if n < RARE_ROWS or n < RARE_SHARE * rows]
-    for name, n in rare:
-        scarce = n < RARE_ROWS
-        what = f"class {name!r} is rare: {n:,} of {rows:,} readings ({n / rows:.2%})"
-        hint = "too few to learn and to judge by: join classes" if scarce else "weigh the classes; judge by PR-AUC"
-        yield Finding("warning" if scarce else "info", what, where, hint, "rare_class", names, n)
+    for severity, least, most, hint in (
+        ("warning", 0, RARE_ROWS, "too few to learn and to judge by: join classes"),
+        ("info", RARE_ROWS, RARE_SHARE * rows, "weigh the classes; judge by PR-AUC"),
+    ):
+        rare = [f"{name!r} ({n:,})" for name, n, _ in label.classes if least <= n < most]
+        if rare:
+            what = f"rare among {rows:,} readings: {'class' if len(rare) == 1 else 'classes'} {some(rare, 8)}"
+            yield Finding(severity, what, where, hint, "rare_class", names, len(rare))  # type: ignore[arg-type]
 
 
 class AnswerKey:
@@ -164,12 +167,23 @@ class AnswerKey:
             yield Finding("info", what, where, "fine if it is known in service", "counter", names)
         fleet = self._histories.fleet
         failed = np.flatnonzero(np.isfinite(fleet.end_of_life_age))
-        by_first = _spearman(values[fleet.offsets[failed]], fleet.end_of_life_age[failed])
+        first, last = values[fleet.offsets[failed]], values[fleet.offsets[failed + 1] - 1]
+        by_first = _spearman(first, fleet.end_of_life_age[failed])
         if by_first > TELLS:
             what = (
                 f"the first reading already tells how long a unit will live (rank correlation {by_first:.4f}): a leak"
             )
             yield Finding("error", what, where, hint, "leak", names)
+        elif _spread(last) < SAME_END * _spread(first) and len(np.unique(first)) >= LEAST_LIVES // 2:
+            what = (
+                "the column counts down: it starts differently in each unit and ends the same at every failure: a leak"
+            )
+            yield Finding("error", what, where, hint, "leak", names)
+
+
+def _spread(values: Values) -> float:
+    """Between the least and the greatest value; infinite where any is missing."""
+    return float("inf") if np.isnan(values).any() else float(values.max() - values.min())
 
 
 def _spearman(values: NDArray[np.floating], truth: NDArray[np.float64]) -> float:

@@ -51,7 +51,7 @@ def check(
 
     Args:
         fleet: what is checked.
-        target: what is to be learnt from it; `fault` if there are labels, else `rul`, unless given.
+        target: what is to be learnt from it; unless given, `fault` if there are labels but no failures, else `rul`.
         ranges: lowest and highest possible value of columns, over those of the schema and of the units of measure.
 
     Raises:
@@ -62,10 +62,10 @@ def check(
         >>> check(load_dataset("simulated")).worst
         'info'
     """
-    chosen: TargetKind = target or ("fault" if fleet.schema.labels else "rul")
+    failed = int(np.isfinite(fleet.end_of_life_age).sum())
+    chosen: TargetKind = target or ("rul" if failed or not fleet.schema.labels else "fault")
     limits = limits_of(fleet.schema, ranges)
     histories = Histories(fleet)
-    failed = int(np.isfinite(fleet.end_of_life_age).sum())
     findings = [*_notes(fleet), *_units(histories, failed, chosen)]
     time = time_quality(fleet) if fleet.n_rows else None
     if time is not None:
@@ -152,7 +152,7 @@ def _notes(fleet: Fleet) -> Iterator[Finding]:
     for note in fleet.notes:
         if note.kind not in _COUNTED_HERE:
             severity, hint = _MEANING.get(note.kind, ("info", None))
-            hint = "the last known value is held" if note.kind == "missing" else hint
+            hint = "the columns say where" if note.kind == "missing" else hint
             yield Finding(severity, note.message, fleet.name, hint, note.kind, (), note.count)
 
 

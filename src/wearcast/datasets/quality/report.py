@@ -66,7 +66,7 @@ def _summary(report: QualityReport) -> list[str]:
     if errors:
         verdict = f"{_number(errors, 'finding')} would keep a model from learning what it should."
     elif warnings:
-        verdict = f"A model can learn from these data; {_number(warnings, 'finding')} should be looked at first."
+        verdict = f"A model can learn from these data. {_number(warnings, 'finding')} should be looked at first."
     else:
         verdict = "Nothing stands in the way of a model."
     worst = [f"{f.where}: {f.what}." for f in report.findings if f.severity != "info"][:1]
