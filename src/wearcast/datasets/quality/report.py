@@ -142,7 +142,7 @@ def _time(report: QualityReport) -> list[tuple[str, str]]:
     time = report.time
     if time is None:
         return []
-    unit = "s" if time.unit == "second" else "cycles"
+    unit = "s" if time.unit == "second" else "cycles" if time.longest_gap != 1 else "cycle"
     facts = [("typical step", f"{decimal(time.step)} {unit}"), ("steps off it", f"{time.jitter_share:.1%}")]
     if time.gaps:
         facts += [

@@ -103,6 +103,10 @@ def test_a_second_way_to_run_is_no_outlier():
     assert _of(check(_fleet(s=np.where(np.arange(1000) % 10, NOISE, NOISE + 100))), "outliers") == []
 
 
+def test_nothing_is_far_among_nothing():
+    assert not mark_outliers(np.full(3, np.nan, dtype=np.float32)).any()
+
+
 def test_nothing_is_far_where_most_is_one_value():
     assert not mark_outliers(np.array([1, 1, 1, 1, 9], dtype=np.float32)).any()
 

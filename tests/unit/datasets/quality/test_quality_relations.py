@@ -100,6 +100,19 @@ def test_what_the_settings_explain_is_no_correlation():
     assert not _found(_lives(a=a, b=b, load=load, settings=("load",)), "correlated")
 
 
+def test_cases_with_the_same_readings_are_counted():
+    cases = pl.DataFrame({"u": range(40), "c": [1] * 40, "s": np.arange(40) % 39})
+    fleet = Fleet.from_frame(cases, unit="u", cycle="c", sensors=["s"])
+    assert [(f.severity, f.count) for f in _found(fleet, "repeated_units")] == [("info", 1)]
+
+
+def test_what_many_columns_share_is_one_finding():
+    fleet = _lives(**{f"dead{i}": np.full(N, float(i)) for i in range(5)})  # type: ignore[arg-type]
+    found = _found(fleet, "constant")
+    assert [(f.what, f.count) for f in found] == [("5 columns never change", 5)]
+    assert found[0].columns == ("dead0", "dead1", "dead2", "dead3", "dead4")
+
+
 # ------------------------------------------------------------------ drift
 
 
@@ -154,6 +167,10 @@ def test_a_label_that_never_varies_or_is_missing():
     half = np.where(AGE % 2, 1.0, np.nan)
     kinds = {f.kind for f in check(_lives("censored", y=half, labels=("y",))).findings}
     assert kinds >= {"one_class", "label_missing"}
+    few = check(_lives("censored", y=(UNIT == 3).astype(float), labels=("y",)))
+    assert "leakage of the answer" in {item.what for item in few.unassessed}
+    rest = check(_lives("censored", y=(UNIT > 1).astype(float), labels=("y",)))
+    assert "leakage of the answer" in {item.what for item in rest.unassessed}
     many = check(_lives("censored", y=AGE, labels=("y",)))
     assert (many.labels[0].distinct, len(many.labels[0].classes)) == (89, 20)
     assert "many_classes" in {f.kind for f in many.findings}

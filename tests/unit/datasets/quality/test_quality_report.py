@@ -80,6 +80,21 @@ def test_the_page_of_a_good_and_of_an_empty_fleet(fleet):
     assert page.rstrip().endswith("</html>")
 
 
+def test_the_page_says_what_is_wrong_with_time_and_answers():
+    pytest.importorskip("jinja2")
+    rng = np.random.default_rng(0)
+    cycle = np.concatenate([np.arange(n) + 5 * (np.arange(n) > 20) for n in range(40, 52)])
+    unit = np.repeat(np.arange(12), range(40, 52))
+    table = pl.DataFrame({"u": unit, "c": cycle, "s": rng.normal(size=len(unit)), "y": rng.integers(0, 30, len(unit))})
+    fleet = Fleet.from_frame(table, unit="u", cycle="c", sensors=["s"], labels=["y"], events="censored")
+    page = report_html(check(fleet), fleet)
+    assert "6 cycles (unit 0 before 26)" in page
+    assert "60 readings" in page
+    assert "10 more values" in page
+    assert "One finding should be looked at first" in page
+    assert page.count("<svg") == 2  # one column, and how long the histories are
+
+
 def test_a_table_of_cases_has_a_page_too():
     pytest.importorskip("jinja2")
     table = pl.DataFrame({"u": range(40), "c": [1] * 40, "s": np.arange(40.0)})
