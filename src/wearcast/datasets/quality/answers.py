@@ -42,7 +42,9 @@ def label_quality(histories: Histories, name: str) -> LabelQuality:
     )
     missing = int(counted.filter(pl.col("class").is_null())["rows"].sum())
     there = counted.filter(pl.col("class").is_not_null())
-    return LabelQuality(name, tuple(there.head(MOST_CLASSES).rows()), missing, there.height)
+    values = fleet.frame[name]
+    values = values.fill_nan(None) if values.dtype.is_float() else values
+    return LabelQuality(name, tuple(there.head(MOST_CLASSES).rows()), missing, values.drop_nulls().n_unique())
 
 
 def _text(column: pl.Series) -> pl.Series:
