@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -82,6 +83,16 @@ def label_findings(label: LabelQuality) -> Iterator[Finding]:
             yield Finding(severity, what, where, hint, "rare_class", names, len(rare))  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True)
+class _Case:
+    """A class against the rest: rows of both, which are of the class, and its share of all rows."""
+
+    name: str
+    rows: NDArray[np.int64]
+    truth: NDArray[np.bool_]
+    share: float
+
+
 class AnswerKey:
     """The answers of a fleet, against which each column is held."""
 
@@ -90,8 +101,8 @@ class AnswerKey:
         self._classes = [case for label in labels for case in self._cases(label)]
         self._lives = self._known_lives()
 
-    def _cases(self, label: LabelQuality) -> Iterator[tuple[str, NDArray[np.int64], NDArray[np.bool_]]]:
-        """For each class: its name, rows evenly chosen of it and of the rest, and which are of it."""
+    def _cases(self, label: LabelQuality) -> Iterator[_Case]:
+        """For each class, rows evenly chosen of it and of the rest."""
         if not 2 <= label.distinct <= MOST_CLASSES:
             return
         column = _text(self._histories.fleet.frame[label.name])
@@ -107,7 +118,7 @@ class AnswerKey:
                 continue
             chosen = [side[evenly(0, len(side), CASES)] for side in (inside, outside)]
             truth = np.repeat(np.array([True, False]), [len(side) for side in chosen])
-            yield f"{label.name} = {name}", np.concatenate(chosen), truth
+            yield _Case(f"{label.name} = {name}", np.concatenate(chosen), truth, rows / (rows + others))
 
     def _known_lives(self) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]] | None:
         """Sampled rows of failed units with their remaining life and their age; None with too few lives."""
@@ -138,20 +149,40 @@ class AnswerKey:
             cases = some([case for _, case in told])
             what = f"the column alone tells {cases} (area under the ROC curve {best:.4f}): a leak?"
             yield Finding("warning", what, where, hint, "leak", names, len(told))
+        elif certain := list(self._certain(values)):
+            what = f"one value of the column is enough: {some(certain, 3)}: a leak?"
+            yield Finding("warning", what, where, hint, "leak", names, len(certain))
         elif named and _ANSWER.fullmatch(name.lower()):
             what = "by its name the column is an answer, not a measurement"
             yield Finding("warning", what, where, hint, "leak_by_name", names)
         yield from self._tells_life(name, values)
 
     def _told(self, values: Values) -> Iterator[tuple[float, str]]:
-        for case, rows, truth in self._classes:
-            sampled = values[rows]
+        for case in self._classes:
+            sampled = values[case.rows]
             there = ~np.isnan(sampled)
-            inside, outside = int(truth[there].sum()), int((~truth[there]).sum())
+            truth = case.truth[there]
+            inside, outside = int(truth.sum()), int((~truth).sum())
             if min(inside, outside) >= LEAST_CASES:
-                rank = ranks(sampled[there])[truth[there]].sum()
+                rank = ranks(sampled[there])[truth].sum()
                 area = (rank - inside * (inside + 1) / 2) / (inside * outside)
-                yield max(area, 1 - area), case
+                yield max(area, 1 - area), case.name
+
+    def _certain(self, values: Values) -> Iterator[str]:
+        """Values of a column with few of them after which a rarer class is all but certain, such as a failure code."""
+        for case in self._classes:
+            sampled = values[case.rows]
+            levels = np.unique(sampled[~np.isnan(sampled)])
+            if case.share >= 0.5 or not 2 <= len(levels) <= MOST_CLASSES:
+                continue
+            for level in levels:
+                at = sampled == level
+                inside, outside = int(at[case.truth].sum()), int(at[~case.truth].sum())
+                mine = case.share * inside / int(case.truth.sum())
+                rest = (1 - case.share) * outside / int((~case.truth).sum())
+                enough = inside >= LEAST_CASES and mine > TELLS * (mine + rest)
+                if enough and len(np.unique(self._histories.fleet.row_unit[case.rows[at]])) >= LEAST_UNITS:
+                    yield f"{level:g} means {case.name}"
 
     def _tells_life(self, name: str, values: Values) -> Iterator[Finding]:
         if self._lives is None:

@@ -188,6 +188,15 @@ def test_a_sensor_that_tells_the_class_is_a_suspect():
     assert "y = 1" in found[0].what
 
 
+def test_a_code_that_only_failures_have_is_a_suspect():
+    """It misses most failures, so the area under the ROC curve stays low, as with the modes of AI4I."""
+    y = (_rng(10).random(N) < 0.1).astype(float)
+    code = y * (_rng(14).random(N) < 0.3)
+    found = _found(_lives("censored", code=code, mixed=code + (_rng(15).random(N) < 0.1), y=y, labels=("y",)), "leak")
+    assert [f.columns for f in found] == [("code",)]
+    assert "1 means y = 1" in found[0].what
+
+
 def test_a_static_that_tells_the_class_is_a_suspect_too():
     fleet = _lives("censored", site=(UNIT % 3).astype(float), y=np.where(UNIT % 3, "good", "bad"), statics=("site",),
                    labels=("y",))  # fmt: skip
