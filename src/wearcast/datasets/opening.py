@@ -64,9 +64,10 @@ def open_table(path: Path, mapping: ColumnMapping | None = None) -> TableFile:
         return open_parquet(path)
     if path.suffix.lower() in (".zip", ".gz", ".xlsx", ".xls", ".json", ".feather", ".mat", ".h5"):
         raise FormatError(f"{path.suffix} files are not read", where=str(path), hint="CSV, TSV and Parquet files are")
-    return open_csv(
-        path, separator=mapping.separator if mapping else None, decimal=mapping.decimal if mapping else None
-    )
+    if mapping is None:
+        return open_csv(path)
+    damaged = mapping.on_error == "skip"
+    return open_csv(path, separator=mapping.separator, decimal=mapping.decimal, damaged=damaged)
 
 
 @contextmanager
