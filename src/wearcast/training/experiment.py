@@ -75,13 +75,6 @@ class Experiment(Strict):
     calibration: Calibration = Calibration()
     seed: int = Field(0, ge=0, le=2**31 - 1)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _rul_unless_said(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(target := data.get("target"), dict) and "kind" not in target:
-            return {**data, "target": {"kind": "rul", **target}}
-        return data
-
     @model_validator(mode="after")
     def _parts_fit(self) -> Experiment:
         tabular = isinstance(self.backbone, LightGbm)
