@@ -64,6 +64,9 @@ class MappingFlags:
     query: Annotated[
         str | None, typer.Option("--query", metavar="SQL", help="Of a database: a SELECT instead of a table.")
     ] = None
+    on_error: Annotated[
+        str | None, typer.Option("--on-error", help="CSV rows that cannot be read: fail (the default) or skip.")
+    ] = None
     mapping: Annotated[
         Path | None,
         typer.Option("--mapping", metavar="FILE", help="YAML file that says all of this; flags win over it."),

@@ -10,7 +10,7 @@ from wearcast.datasets.timezone import local_to_utc
 from wearcast.errors import FleetError
 from wearcast.schema import FleetSchema, Note
 
-__all__ = ["axis_of", "sort_by_time", "stamps_of"]
+__all__ = ["axis_of", "keys_are_sure", "sort_by_time", "stamps_of"]
 
 
 def axis_of(series: pl.Series, mapping: ColumnMapping, where: str, empty: pl.Series) -> pl.Series:
@@ -33,6 +33,23 @@ def axis_of(series: pl.Series, mapping: ColumnMapping, where: str, empty: pl.Ser
         series = frames.timestamps(series, where, mapping.time_format)
     axis = frames.time_axis(series, schema, where)
     return (axis.set(empty, None) if skipped else axis).alias(name)
+
+
+def keys_are_sure(rows: pl.DataFrame, mapping: ColumnMapping) -> pl.Series:
+    """Whether the unit and the time of each row of text can be read."""
+    text = rows[mapping.axis].str.strip_chars().replace("", None)
+    if mapping.cycle is not None:
+        number = text.cast(pl.Float64, strict=False)
+        good = number.is_finite().fill_null(False)
+    else:
+        try:
+            stamps = text.str.to_datetime(mapping.time_format, time_unit="us", strict=False, ambiguous="earliest")
+            good = stamps.is_not_null()
+        except pl.exceptions.ComputeError:  # not one of them is a timestamp
+            good = pl.repeat(False, rows.height, eager=True)
+    if mapping.unit in rows.columns:
+        good &= rows[mapping.unit].str.strip_chars().replace("", None).is_not_null()
+    return good
 
 
 def stamps_of(series: pl.Series, mapping: ColumnMapping, where: str) -> pl.Series:

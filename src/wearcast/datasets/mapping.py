@@ -81,6 +81,9 @@ class ColumnMapping(Strict):
     table: str | None = Field(None, min_length=1, description="Of a database: the table of the readings.")
     query: str | None = Field(None, min_length=1, description="Of a database: a SELECT instead of a table.")
     separator: Literal[",", ";", "\t", "|"] | None = Field(None, description="Of CSV columns; found out by default.")
+    on_error: Literal["fail", "skip"] = Field(
+        "fail", description="CSV rows that cannot be read are refused, or left out, counted and listed."
+    )
     decimal: Literal[".", ","] | None = Field(None, description="Decimal sign in CSV; found out where it is plain.")
 
     @model_validator(mode="after")

@@ -54,19 +54,25 @@ def find_files(sources: Iterable[str | Path]) -> tuple[Path, ...]:
     return tuple(found)
 
 
-def open_table(path: Path, mapping: ColumnMapping | None = None) -> TableFile:
+def open_table(path: Path, mapping: ColumnMapping | None = None, root: Path | None = None) -> TableFile:
     """Look at the columns of a CSV or Parquet file.
+
+    Args:
+        path: the file.
+        mapping: how CSV is written.
+        root: the folder that was named, for partitioned Parquet.
 
     Raises:
         FormatError: it is neither, or damaged.
     """
     if path.suffix.lower() in PARQUET:
-        return open_parquet(path)
+        return open_parquet(path, root)
     if path.suffix.lower() in (".zip", ".gz", ".xlsx", ".xls", ".json", ".feather", ".mat", ".h5"):
         raise FormatError(f"{path.suffix} files are not read", where=str(path), hint="CSV, TSV and Parquet files are")
-    return open_csv(
-        path, separator=mapping.separator if mapping else None, decimal=mapping.decimal if mapping else None
-    )
+    if mapping is None:
+        return open_csv(path)
+    damaged = mapping.on_error == "skip"
+    return open_csv(path, separator=mapping.separator, decimal=mapping.decimal, damaged=damaged)
 
 
 @contextmanager
@@ -80,7 +86,14 @@ def open_tables(
         if table is not None or query is not None:
             hint = "give a connection URL, such as sqlite:///plant.db"
             raise UsageError("table and query belong to a database, and this is none", where=str(sources[0]), hint=hint)
-        yield [open_table(path, mapping) for path in _readings(find_files(sources), mapping)], None
+        roots = [_root(source) for source in sources]
+        yield (
+            [
+                open_table(path, mapping, next((root for root in roots if path.is_relative_to(root)), None))
+                for path in _readings(find_files(sources), mapping)
+            ],
+            None,
+        )
         return
     if len(sources) > 1:
         raise UsageError("a database is read alone", where="source", hint="one connection URL, and nothing beside it")
@@ -88,6 +101,19 @@ def open_tables(
         raise UsageError(f"a database holds no files, so {FILE_UNIT} names no units", where="unit")
     with open_database(urls[0]) as database:
         yield [open_sql(database, table=table, query=query)], database
+
+
+def _root(source: str | Path) -> Path:
+    """The folder below which the names of folders may be columns."""
+    path = Path(source).expanduser()
+    if path.is_dir() or path.exists():
+        return path if path.is_dir() else path.parent
+    fixed = []
+    for part in path.parts:
+        if glob.has_magic(part):
+            break
+        fixed.append(part)
+    return Path(*fixed)
 
 
 def _readings(paths: Sequence[Path], mapping: ColumnMapping | None) -> tuple[Path, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from wearcast.datasets.axis import axis_of, sort_by_time
+from wearcast.datasets.axis import axis_of, keys_are_sure, sort_by_time
 from wearcast.datasets.csvfile import CsvFile
 from wearcast.datasets.longlayout import LongLayout, widen
 from wearcast.datasets.mapping import FILE_UNIT, ColumnKind, ColumnMapping, Roles, assign, guess
@@ -16,6 +16,7 @@ from wearcast.datasets.opening import Table, find_files, open_table, open_tables
 from wearcast.datasets.outcomes import Ended, text_or_number
 from wearcast.datasets.resampling import resample
 from wearcast.datasets.settling import settle
+from wearcast.datasets.skipping import Skipped
 from wearcast.datasets.sqltable import SqlTable
 from wearcast.errors import FleetError, FormatError
 from wearcast.fleet import Fleet
@@ -161,7 +162,7 @@ def _read(
         raise FleetError(
             f"column {missing!r} is missing, which other files have; there are {', '.join(table.columns)}", where=where
         )
-    frame = table.read(numeric, texts)
+    frame = _rows(table, mapping, numeric, texts, notes, label=label)
     if words:
         frame = frame.with_columns(pl.col(words).cast(pl.String))
     keys = texts[: 1 if by_file else 2]
@@ -190,6 +191,26 @@ def _read(
         notes.append(Note("decimal_comma", 1, f"{label}numbers are read with a decimal comma"))
     if by_file and not isinstance(table, SqlTable):
         frame = frame.with_columns(pl.lit(table.path.stem).alias(FILE_UNIT))
+    return frame
+
+
+def _rows(
+    table: Table,
+    mapping: ColumnMapping,
+    numeric: Sequence[str],
+    texts: Sequence[str],
+    notes: list[Note],
+    *,
+    label: str,
+) -> pl.DataFrame:
+    """The rows of a table; of a CSV file without those that cannot be read, if the mapping says so."""
+    if not isinstance(table, CsvFile) or mapping.on_error == "fail":
+        return table.read(numeric, texts)
+    skipped = Skipped(lambda rows: keys_are_sure(rows, mapping))
+    frame = table.read(numeric, texts, skipped)
+    if frame.height == 0 and skipped.lines:
+        raise FormatError(f"not one row can be read; {skipped.first}", where=table.where)
+    notes += skipped.notes(label)
     return frame
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import polars as pl
 
@@ -26,7 +26,7 @@ from wearcast.datasets.csvfile import cell_kind
 from wearcast.datasets.mapping import ColumnKind
 from wearcast.errors import DataError, FormatError, SourceNotFoundError, UsageError
 
-__all__ = ["Database", "SqlTable", "check_url", "is_url", "open_database"]
+__all__ = ["Database", "SqlTable", "check_url", "is_url", "open_database", "open_sql", "whole_url"]
 
 SAMPLE_ROWS = 1000
 BATCH_ROWS = 50_000
@@ -116,6 +116,18 @@ def check_url(url: str) -> None:
             where=_masked(url),
             hint="leave it out, and set PGPASSWORD or put it into ~/.pgpass",
         )
+
+
+def whole_url(url: str, folder: Path) -> str:
+    """The URL with the whole path of a SQLite file, which may be relative to `folder`; others as they are.
+
+    Raises:
+        UsageError: see `check_url`.
+    """
+    check_url(url)
+    if not url.lower().startswith("sqlite:"):
+        return url
+    return f"sqlite:///{quote(str((folder / _sqlite_path(url)).resolve()))}"
 
 
 def _masked(url: str) -> str:

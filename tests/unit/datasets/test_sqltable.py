@@ -17,7 +17,7 @@ from wearcast.datasets import Dataset, FilesDataset, resolve_source
 from wearcast.datasets.endings import FailureRows
 from wearcast.datasets.mapping import FILE_UNIT, ColumnMapping
 from wearcast.datasets.reading import read_fleet
-from wearcast.datasets.sqltable import check_url, open_database, open_sql
+from wearcast.datasets.sqltable import check_url, open_database, open_sql, whole_url
 from wearcast.errors import (
     DataError,
     FleetError,
@@ -223,6 +223,18 @@ def test_a_secret_in_a_url_is_refused_and_never_repeated(url):
 def test_a_url_that_is_not_of_a_sqlite_file_is_refused(url):
     with pytest.raises(UsageError, match="not the URL of a SQLite file"), open_database(url):
         pass
+
+
+def test_a_relative_url_is_made_whole(file, tmp_path, monkeypatch):
+    monkeypatch.chdir("/")
+    other = tmp_path / "Anlage 1.db"
+    other.write_bytes(file.read_bytes())
+    whole = whole_url("sqlite:///Anlage%201.db", tmp_path)
+    assert whole == f"sqlite:///{tmp_path}/Anlage%201.db"
+    assert whole_url(whole, Path("/elsewhere")) == whole
+    assert whole_url("postgresql://me@host/plant", tmp_path) == "postgresql://me@host/plant"
+    with open_database(whole) as database:
+        assert "Anlage 1" not in "".join(database.tables())
 
 
 # ------------------------------------------------------------------ PostgreSQL
