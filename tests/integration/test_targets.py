@@ -76,6 +76,7 @@ def test_future_values_are_learnt_forecast_and_judged(kind: str, tmp_path: Path)
     assert strictly(result)
     assert {"mse", "mae", "crps", "mse_persistence", "mae_persistence"} <= result["metrics"].keys()
     assert result["metrics"]["mae"] < result["metrics"]["mae_persistence"]
+    assert evaluation.latest.to_frame().equals(table)
     assert "Error by step ahead" in write_report(evaluation, bundle, tmp_path / "report.html").read_text()
 
 

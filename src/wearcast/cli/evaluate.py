@@ -86,8 +86,7 @@ def write_files(bundle: Bundle, evaluation: AnyEvaluation, report: Path) -> tupl
 
     _check_report(report)
     table = report.with_name("forecast.csv" if report.stem == "report" else f"{report.stem}.csv")
-    last = evaluation.forecast.select(evaluation.last)
-    write_whole(table, rendered(last.to_frame(), "csv"))
+    write_whole(table, rendered(evaluation.latest.to_frame(), "csv"))
     return write_report(evaluation, bundle, report), table
 
 

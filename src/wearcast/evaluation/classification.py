@@ -165,6 +165,11 @@ class ClassEvaluation(Judged):
     known: Truths
 
     @property
+    def latest(self) -> ClassForecast:
+        """The forecast at the last reading of each unit."""
+        return self.forecast.select(self.last)
+
+    @property
     def counts(self) -> NDArray[np.int64]:
         """Confusion over the known forecasts, by alarm for a failure target and by the likeliest class else."""
         chosen = self.forecast.likeliest if self.forecast.threshold is None else self.forecast.alarm.astype(np.int64)

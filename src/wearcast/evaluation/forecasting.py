@@ -95,8 +95,8 @@ class ValueEvaluation(Judged):
     sample_rows: NDArray[np.int64]
 
     @property
-    def forecast(self) -> SensorForecast:
-        """At the last reading of each unit."""
+    def latest(self) -> SensorForecast:
+        """The forecast at the last reading of each unit."""
         return self.sample.select(np.flatnonzero(np.isin(self.sample_rows, self.last)))
 
 

@@ -199,6 +199,11 @@ class Evaluation:
         return self.fleet.offsets[1:].astype(np.intp) - 1
 
     @property
+    def latest(self) -> RulForecast:
+        """The forecast at the last reading of each unit."""
+        return self.forecast.select(self.last)
+
+    @property
     def urgent(self) -> NDArray[np.intp]:
         """Row of the last forecast of each unit, most urgent first: by the lower end of the interval, then by RUL."""
         forecast = self.forecast.select(self.last)
