@@ -17,11 +17,13 @@ def judged_content(evaluation: ClassEvaluation | ValueEvaluation) -> dict[str, A
     classes = isinstance(evaluation, ClassEvaluation)
     return {
         "title": f"{record.recipe} on {record.dataset}",
-        "kicker": {"failure": "Failure within a horizon", "fault": "Kind of fault"}.get(record.target, "Future values"),
+        "kicker": {"failure": "Failure", "fault": "Kind of fault"}.get(record.target, "Future values"),
         "e": evaluation,
         "summary": _classes(evaluation) if isinstance(evaluation, ClassEvaluation) else _values(evaluation),
         "confusion": _confusion(evaluation) if classes and evaluation.n_scored else None,  # type: ignore[arg-type]
         "figures": list(evaluation.figures()),
+        "pictures_title": "How right it was",
+        "pictures_in_pairs": classes,
     }
 
 

@@ -338,7 +338,7 @@ def fleet_overview(evaluation: Evaluation) -> str:
 
 
 def reliability(evaluation: ClassEvaluation, bins: int = 10) -> str:
-    """Observed share of each class against its probability, in bins of as many readings each."""
+    """Observed share of each class against its probability, in equal bins that hold 5 readings at least."""
     known = evaluation.known
     probability, answer = evaluation.forecast.probability[known], evaluation.answer[known]
     classes = evaluation.forecast.classes
@@ -347,8 +347,8 @@ def reliability(evaluation: ClassEvaluation, bins: int = 10) -> str:
         axes = picture.label("probability (%)", "observed (%)")
         axes.plot([0, 100], [0, 100], color=MUTED, lw=1, ls=(0, (4, 3)), label="perfect")
         for k, shade in zip(shown, np.linspace(1.0, 0.35, len(shown)), strict=True):
-            order = np.argsort(probability[:, k], kind="stable")
-            parts = [part for part in np.array_split(order, bins) if len(part)]
+            place = np.minimum((probability[:, k] * bins).astype(np.intp), bins - 1)
+            parts = [part for b in range(bins) if len(part := np.flatnonzero(place == b)) >= 5]
             said = [100 * float(probability[part, k].mean()) for part in parts]
             came = [100 * float((answer[part] == k).mean()) for part in parts]
             axes.plot(said, came, "o-", color=ACCENT, alpha=shade, lw=1.4, ms=4, mew=0, label=clean(classes[k]))
@@ -381,12 +381,12 @@ def precision_recall(evaluation: ClassEvaluation) -> str:
 def error_by_step(mae: Floats) -> str:
     """Mean absolute error of each step ahead; the second row is persistence."""
     steps = np.arange(1, mae.shape[1] + 1)
-    with _picture(6.2, 4.0) as picture:
+    with _picture(9.0, 3.2, left=0.95) as picture:
         axes = picture.label("steps ahead", "mean absolute error")
         axes.plot(steps, mae[1], color=MUTED, lw=1.4, ls=(0, (4, 3)), label="last reading stays")
         axes.plot(steps, mae[0], color=ACCENT, lw=1.8, label="forecast")
         axes.set_ylim(bottom=0)
-        axes.legend(loc="lower right")
+        axes.legend(loc="upper left")
     return picture.svg
 
 
@@ -396,7 +396,7 @@ def value_bands(evaluation: ValueEvaluation, columns: int = 3) -> str:
     names = forecast.names[:columns]
     step = forecast.quantiles.shape[1]
     ahead = np.minimum(rows + step, evaluation.fleet.n_rows - 1)
-    with _picture(11.4, 2.6 * len(names) + 0.5, len(names), 1) as picture:
+    with _picture(9.0, 2.4 * len(names) + 0.8, len(names), 1, left=0.95, top=0.4) as picture:
         for k, name in enumerate(names):
             axes = picture.axes[k]
             truth = evaluation.fleet.frame[name].to_numpy()[ahead]
