@@ -58,7 +58,9 @@ def _kaplan_meier_quantiles(
     return np.asarray(np.maximum.accumulate(quantiles))
 
 
-def calibrate_scores(scores: NDArray[Any], answer: NDArray[np.int64]) -> tuple[float, tuple[float, ...]]:
+def calibrate_scores(
+    scores: NDArray[Any], answer: NDArray[np.int64], *, shifts: bool = True
+) -> tuple[float, tuple[float, ...]]:
     """Slope and shifts under which `softmax(slope · score + shift)` is most likely on held-out rows.
 
     Platt 1999 for two classes, vector scaling with one slope for more (Guo et al. 2017), with Platt's prior counts so
@@ -67,6 +69,7 @@ def calibrate_scores(scores: NDArray[Any], answer: NDArray[np.int64]) -> tuple[f
     Args:
         scores: `(n, k)`.
         answer: class of each row, `(n,)`.
+        shifts: or the slope alone (temperature scaling, Guo et al. 2017), which leaves the likeliest class as it is.
     """
     n, k = scores.shape
     x = np.asarray(scores, dtype=np.float64)
@@ -93,6 +96,8 @@ def calibrate_scores(scores: NDArray[Any], answer: NDArray[np.int64]) -> tuple[f
         hessian[0, 1:] += px.sum(axis=0)
         hessian[1:, 0] = hessian[0, 1:]
         hessian[1:, 1:] += np.diag(p.sum(axis=0)) - p.T @ p
+        if not shifts:
+            gradient[1:], hessian[0, 1:], hessian[1:, 0] = 0.0, 0.0, 0.0
         step = np.linalg.solve(hessian + 1e-9 * np.eye(k + 1), gradient)
         size = 1.0
         while size > 1e-6 and loss(theta - size * step) > loss(theta):
