@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from wearcast.config import Strict, nearest
 from wearcast.errors import FleetError
 from wearcast.labels import FutureLabels, RowLabels
+from wearcast.schema import SECONDS
 
 if TYPE_CHECKING:
     import polars as pl
@@ -161,17 +162,14 @@ class FailureTarget(_Classes):
         """The target as it is learnt from this fleet.
 
         Raises:
-            FleetError: there is no such label, or it is not 0 and 1.
+            FleetError: there is no such label, it is not 0 and 1, or one of both classes never comes.
         """
-        if self.label is not None:
-            found = _label(fleet, self.label).drop_nulls()
-            found = found.drop_nans() if found.dtype.is_float() else found
-            strange = [value for value in found.unique().to_list() if value not in (0, 1)]
-            if strange:
+        labels = self.labels(fleet)
+        for value, name in enumerate(self.classes):
+            if not (labels.value[labels.rows] == value).any():
+                said = f"label {self.label!r}" if self.horizon is None else f"a horizon of {self.horizon:g}"
                 raise FleetError(
-                    f"label {self.label!r} must be 0 or 1, not {strange[0]!r}",
-                    where=fleet.name,
-                    hint="a label with several classes is a target of kind fault",
+                    f"by {said} no reading is of the class {name}: there is nothing to tell apart", where=fleet.name
                 )
         return self
 
@@ -187,16 +185,19 @@ class FailureTarget(_Classes):
         """1 where a failure comes within the horizon, 0 where it does not.
 
         Not known: readings of a unit that is still running whose history ends within the horizon.
+
+        Raises:
+            FleetError: there is no such label, or it is not 0 and 1.
         """
         if self.label is not None:
-            found = _label(fleet, self.label).cast(float).fill_null(float("nan")).to_numpy()
-            known = np.isfinite(found)
-            value = np.where(known, found, 0)
-        else:
-            duration, ended = fleet.rul()
-            near = duration <= (self.horizon or 0.0)
-            value, known = ended & near, ended | ~near
-        return RowLabels(value.astype(np.int64), known, np.flatnonzero(known))
+            value = _zero_or_one(fleet, self.label)
+            known = ~np.isnan(value)
+            return RowLabels(np.where(known, value, 0).astype(np.int64), known, np.flatnonzero(known))
+        duration, ended = fleet.rul()
+        slack = 0.5e-6 / SECONDS[fleet.schema.time_unit] if fleet.schema.is_clock else 0.0  # clocks tick microseconds
+        near = duration <= (self.horizon or 0.0) + slack
+        known = ended | ~near
+        return RowLabels((ended & near).astype(np.int64), known, np.flatnonzero(known))
 
 
 class FaultTarget(_Classes):
@@ -205,6 +206,12 @@ class FaultTarget(_Classes):
     kind: Literal["fault"] = "fault"
     label: str = Field(description="Label column that names the class.")
     classes: tuple[str, ...] = Field((), description="Names of the classes; those found in training unless given.")
+
+    @model_validator(mode="after")
+    def _tell_apart(self) -> FaultTarget:
+        if len(self.classes) == 1 or len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"classes must be 2 or more different names, got {list(self.classes)}")
+        return self
 
     def resolved(self, fleet: Fleet) -> FaultTarget:
         """The target with the classes of this fleet.
@@ -258,7 +265,7 @@ class SensorTarget(Strict):
         """The target as it is learnt from this fleet.
 
         Raises:
-            FleetError: a column is not a sensor.
+            FleetError: a column is not a sensor, or has no reading.
         """
         for column in self.columns:
             if column not in fleet.schema.sensors:
@@ -267,6 +274,8 @@ class SensorTarget(Strict):
                     where=fleet.name,
                     hint=nearest(column, fleet.schema.sensors) or f"there are {', '.join(fleet.schema.sensors)}",
                 )
+            if not np.isfinite(fleet.frame[column].to_numpy()).any():
+                raise FleetError(f"the sensor {column!r} has no reading to learn from", where=fleet.name)
         return self
 
     def strata(self, fleet: Fleet) -> NDArray[np.int64]:
@@ -317,14 +326,31 @@ def _label(fleet: Fleet, column: str) -> pl.Series:
     return fleet.frame[column]
 
 
+def _zero_or_one(fleet: Fleet, column: str) -> NDArray[np.float64]:
+    """The label of each reading, NaN where it is empty."""
+    found = _label(fleet, column)
+    if not found.dtype.is_numeric():  # a column of truth values is text in a fleet
+        found = found.replace({"false": "0", "true": "1"})
+    number = found.cast(float, strict=False)
+    strange = found.filter(found.is_not_null() & ~(number.is_in([0.0, 1.0]) | number.is_nan()).fill_null(False))
+    if len(strange):
+        raise FleetError(
+            f"label {column!r} must be 0 or 1, not {strange[0]!r}",
+            where=fleet.name,
+            hint="a label with several classes is a target of kind fault",
+        )
+    value: NDArray[np.float64] = number.fill_null(float("nan")).to_numpy()
+    return value
+
+
 def _names(fleet: Fleet, column: str) -> pl.Series:
-    """The label as text; whole numbers without a point."""
+    """The label as text; a whole number without a point, whatever the others are."""
     found = _label(fleet, column)
     if not found.dtype.is_numeric():
         return found
     found = found.fill_nan(None) if found.dtype.is_float() else found
     whole = found.cast(int, strict=False)
-    return whole.cast(str) if (whole == found).all() else found.cast(str)
+    return whole.cast(str).zip_with(whole == found, found.cast(str))
 
 
 ClassTarget = FailureTarget | FaultTarget

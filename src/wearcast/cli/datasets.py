@@ -201,7 +201,10 @@ def check(
     from wearcast.datasets.quality import check as examine
     from wearcast.datasets.quality import parse_ranges
     from wearcast.datasets.quality.report import report_html
+    from wearcast.errors import require
 
+    if report is not None:
+        require("jinja2", extra="report")  # before the work, not after it
     stopping, write_metrics, limits = severities(fail_on), metrics_writer(metrics), parse_ranges(ranges or ())
     dataset = resolve(source, columns)
     fleet = dataset.load("all" if dataset.kind == "files" else "train")

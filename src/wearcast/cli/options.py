@@ -21,7 +21,7 @@ Overrides = Annotated[
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of every random choice.")]
 Source = Annotated[
     str | None,
-    typer.Option("--source", metavar="SOURCE", help="A data set (cmapss/FD001), a file, a glob or a folder."),
+    typer.Option("--source", metavar="SOURCE", help="A data set (cmapss/FD001), a file, a glob, a folder or a URL."),
 ]
 Split = Annotated[
     str | None,
@@ -59,6 +59,13 @@ class MappingFlags:
     ] = None
     failures: Annotated[
         str | None, typer.Option("--failures", metavar="FILE", help="Table of failures: unit, time and maybe mode.")
+    ] = None
+    table: Annotated[str | None, typer.Option("--table", metavar="NAME", help="Of a database: its table.")] = None
+    query: Annotated[
+        str | None, typer.Option("--query", metavar="SQL", help="Of a database: a SELECT instead of a table.")
+    ] = None
+    on_error: Annotated[
+        str | None, typer.Option("--on-error", help="CSV rows that cannot be read: fail (the default) or skip.")
     ] = None
     mapping: Annotated[
         Path | None,

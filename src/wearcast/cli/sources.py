@@ -19,6 +19,7 @@ __all__ = ["column_mapping", "dataset_for_bundle", "dataset_record", "fleet_for_
 
 _LISTS = ("sensors", "settings", "statics", "labels")
 # A flag for one of these takes the place of all of them in the mapping below it.
+_ROWS = ("table", "query")
 _AXIS = ("cycle", "time", "time_unit", "time_format")
 
 
@@ -66,6 +67,8 @@ def _said(columns: MappingFlags, below: Document) -> Document:
     if "failures" in given and "end_of_life" in given:
         raise UsageError("give --failures FILE or --end-of-life, not both")
     axis = _AXIS if "cycle" in given else ("cycle",) if "time" in given else ()
+    if not set(_ROWS).isdisjoint(given):
+        axis = (*axis, *_ROWS)
     data: dict[str, Any] = {key: value for key, value in below.data.items() if key not in axis}
     places: dict[Trail, Place] = {**below.places, (): below.places.get((), Place("the flags"))}
     for name, value in given.items():

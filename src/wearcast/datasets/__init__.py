@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import re
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -22,6 +21,7 @@ from wearcast.datasets.metropt import MetroptDataset
 from wearcast.datasets.recordings import RecordingsDataset
 from wearcast.datasets.simulated import SimulatedDataset
 from wearcast.datasets.skf import SkfDataset
+from wearcast.datasets.sqltable import check_url, is_url
 from wearcast.errors import SourceNotFoundError, UsageError
 from wearcast.fleet import Fleet
 
@@ -78,7 +78,7 @@ def resolve_source(source: str | Path, mapping: ColumnMapping | str | Path | Non
 
     Raises:
         SourceNotFoundError: there is no such set or file; the nearest spelling is offered.
-        UsageError: a connection URL, or a mapping for a declared set.
+        UsageError: a connection URL that is not read, or a mapping for a declared set.
     """
     text = str(source)
     declared = _DECLARED.get(text.strip("/")) if not isinstance(source, Path) else None
@@ -86,9 +86,9 @@ def resolve_source(source: str | Path, mapping: ColumnMapping | str | Path | Non
         if mapping is not None:
             raise UsageError(f"{text} has its own columns: a mapping is for files", hint="leave the mapping out")
         return declared
-    if re.match(r"[a-z][a-z0-9+.-]+://", text):
-        raise UsageError("connection URLs are not read", where=text, hint="export the table as Parquet or CSV")
-    if not Path(text).expanduser().exists() and not glob.has_magic(text):
+    if is_url(text):
+        check_url(text)
+    elif not Path(text).expanduser().exists() and not glob.has_magic(text):
         raise _unknown(text)
     if mapping is not None and not isinstance(mapping, ColumnMapping):
         mapping = ColumnMapping.from_yaml(mapping)

@@ -17,12 +17,15 @@ import polars as pl
 
 from wearcast import frames
 from wearcast.datasets.mapping import ColumnKind
+from wearcast.datasets.skipping import Skipped, numbers_of_batch, readable
 from wearcast.errors import DataError, FormatError
 
 __all__ = ["CsvFile", "cell_kind", "open_csv"]
 
 T = TypeVar("T")
 SAMPLE_ROWS = 1000
+BATCH_ROWS = 50_000
+AS_TEXT_BYTES = 1 << 30
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|NaN|NAN|inf|Inf|INF)")
 _COMMA_NUMBER = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
 _POINT_NUMBER = re.compile(r"[+-]?\d+\.\d+([eE][+-]?\d+)?")
@@ -53,24 +56,42 @@ class CsvFile:
     header_lines: int
     plain: bool = True
 
-    def read(self, numeric: Sequence[str], texts: Sequence[str]) -> pl.DataFrame:
+    @property
+    def where(self) -> str:
+        """How errors call it."""
+        return str(self.path)
+
+    def read(self, numeric: Sequence[str], texts: Sequence[str], skipped: Skipped | None = None) -> pl.DataFrame:
         """The columns named: `numeric` as Float32, `texts` as text; empty rows are still there.
+
+        Args:
+            numeric, texts: columns.
+            skipped: takes the rows that cannot be read, which are then left out; without it they are refused.
 
         Raises:
             FormatError: a row has too many or too few cells, or is not UTF-8.
             FleetError: a cell of a numeric column is not a finite number; the message has the row and the column.
         """
-        table = self._careful(numeric, texts) if not self.plain else None
-        for typed in (True, False) if table is None else ():
+        table = None
+        # A large file is not read as text as a whole: it would take several times its size.
+        tries = (True, False) if skipped is None and self.path.stat().st_size < AS_TEXT_BYTES else (True,)
+        for typed in tries if self.plain else ():
             table = self._fast(numeric if typed else (), (*texts, *numeric))
             if table is not None:
                 break
         if table is None:
-            table = self._careful(numeric, texts)
-        if self.decimal == ",":
-            worded = [column for column in numeric if table[column].dtype == pl.String]
-            table = table.with_columns(pl.col(worded).str.replace(",", ".", literal=True))
+            return self._careful(numeric, texts, skipped)
+        table = self._with_points(table.select(*texts, *numeric), numeric)
+        if skipped is not None:
+            lines = range(self.header_lines + 1, self.header_lines + 1 + table.height)
+            return readable(table, numeric, lines, skipped)
         return table.select(*texts, *(frames.numbers(table[column], str(self.path)) for column in numeric))
+
+    def _with_points(self, table: pl.DataFrame, numeric: Sequence[str]) -> pl.DataFrame:
+        if self.decimal != ",":
+            return table
+        worded = [column for column in numeric if table[column].dtype == pl.String]
+        return table.with_columns(pl.col(worded).str.replace(",", ".", literal=True))
 
     def _fast(self, numeric: Sequence[str], wanted: Sequence[str]) -> pl.DataFrame | None:
         """Read by Polars, `numeric` as Float32 and the rest as text; None if a cell or row is not as it should be."""
@@ -104,47 +125,80 @@ class CsvFile:
                     return True
         return False
 
-    def _careful(self, numeric: Sequence[str], texts: Sequence[str]) -> pl.DataFrame:
+    def _careful(self, numeric: Sequence[str], texts: Sequence[str], skipped: Skipped | None) -> pl.DataFrame:
+        """Row by row, in batches, so that no more than one of them is held as text."""
         wanted = {column: self.columns.index(column) for column in (*texts, *numeric)}
-        cells: dict[str, list[str | None]] = {column: [] for column in wanted}
+        schema = dict.fromkeys(wanted, pl.String)
+        parts: list[pl.DataFrame] = []
+        offset = 0
+        for rows, lines in self._batches(skipped):
+            cells = {column: [(row[i] or None) if row else None for row in rows] for column, i in wanted.items()}
+            batch = self._with_points(pl.DataFrame(cells, schema=schema), numeric)
+            if skipped is None:
+                parts.append(numbers_of_batch(batch, numeric, offset, str(self.path)))
+            else:
+                parts.append(readable(batch, numeric, lines, skipped))
+            offset += len(rows)
+        if not parts:
+            return pl.DataFrame(schema={column: pl.Float32 if column in numeric else pl.String for column in wanted})
+        return pl.concat(parts)
+
+    def _batches(self, skipped: Skipped | None) -> Iterator[tuple[list[list[str]], list[int]]]:
+        """Rows of the header's width and their lines."""
+        rows: list[list[str]] = []
+        lines: list[int] = []
         width, short = len(self.columns), None
-        for line, row in self._rows():
+        for line, row in self._rows(damaged=skipped is not None):
             if short is not None:
                 raise short
-            if row and len(row) != width:
+            what = f"{len(row)} cells, but the header has {width}" if row and len(row) != width else None
+            if skipped is not None and row and not "".join(row).isprintable():
+                what = what or _damage(row)
+            if what is not None and skipped is not None:
+                skipped.add([line], what)
+            elif what is not None:
                 where = f"{self.path}: line {line}"
-                what = f"{len(row)} cells, but the header has {width}"
                 if len(row) > width:
                     hint = f"a cell that holds {self.separator!r} must stand in double quotes"
                     raise FormatError(what, where=where, hint=hint)
                 short = FormatError(what, where=where, hint="a missing reading is an empty cell, not no cell")
-                continue
-            for column, position in wanted.items():
-                cells[column].append((row[position] or None) if row else None)
+            else:
+                rows.append(row)
+                lines.append(line)
+            if len(rows) == BATCH_ROWS:
+                yield rows, lines
+                rows, lines = [], []
         if short is not None:
             raise FormatError(short.what, where=short.where, hint="the last row is cut off: copy the file again")
-        return pl.DataFrame(cells, schema=dict.fromkeys(cells, pl.String))
+        if rows:
+            yield rows, lines
 
-    def _rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Line and cells of each row below the header."""
-        with _opened(self.path) as file:
+    def _rows(self, *, damaged: bool = False) -> Iterator[tuple[int, list[str]]]:
+        """Line and cells of each row below the header; bytes that are not UTF-8 only where rows may be `damaged`."""
+        with _opened(self.path, errors="surrogateescape" if damaged else "strict") as file:
             reader = csv.reader(file, delimiter=self.separator)
             next(reader, None)
             for row in _guarded(reader, self.path):
                 yield reader.line_num, row
 
 
-def open_csv(path: Path, *, separator: str | None = None, decimal: str | None = None) -> CsvFile:
+def _damage(row: Sequence[str]) -> str | None:
+    """What is wrong with the bytes of a row, if anything is."""
+    return "not UTF-8" if any("\udc80" <= sign <= "\udcff" for cell in row for sign in cell) else None
+
+
+def open_csv(path: Path, *, separator: str | None = None, decimal: str | None = None, damaged: bool = False) -> CsvFile:
     """Look at the first rows of a CSV file.
 
     Args:
         path: the file.
         separator, decimal: found out unless given.
+        damaged: whether rows below the header may hold bytes that are not UTF-8, because they will be left out.
 
     Raises:
         FormatError: empty, not UTF-8 text, no header, a column twice, or a decimal sign that is not plain.
     """
-    with _opened(path) as file:
+    with _opened(path, errors="surrogateescape" if damaged else "strict") as file:
         text = "".join(islice(_guarded(file, path), SAMPLE_ROWS + 1))
     if not text.strip():
         raise FormatError("the file is empty", where=str(path), hint="write or copy it again")
@@ -155,6 +209,8 @@ def open_csv(path: Path, *, separator: str | None = None, decimal: str | None = 
     rows = _guarded(reader, path)
     names = next(iter(rows))
     header_lines = reader.line_num
+    if _damage(names):
+        raise FormatError("the header is not UTF-8", where=str(path), hint="save it as UTF-8")
     columns = _header(names, path)
     sample = [row for row in rows if len(row) == len(columns)]
     decimal = decimal or _decimal(sample, separator, path)
@@ -181,7 +237,7 @@ def cell_kind(cells: Sequence[str | None], decimal: str = ".") -> ColumnKind:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[TextIO]:
+def _opened(path: Path, errors: str = "strict") -> Iterator[TextIO]:
     try:
         with path.open("rb") as raw:
             start = raw.read(4096)
@@ -191,7 +247,7 @@ def _opened(path: Path) -> Iterator[TextIO]:
             raise FormatError("this is a Parquet file", where=str(path), hint="end its name in .parquet")
         if start[:2] in (b"PK", b"\x1f\x8b") or b"\0" in start:
             raise FormatError("this is not text", where=str(path), hint="CSV, TSV and Parquet files are read")
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding="utf-8-sig", errors=errors, newline="") as file:
             yield file
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from error

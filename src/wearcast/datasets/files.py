@@ -15,6 +15,7 @@ from wearcast.datasets.combine import combine
 from wearcast.datasets.endings import Ending
 from wearcast.datasets.mapping import ColumnMapping
 from wearcast.datasets.reading import read_fleet
+from wearcast.datasets.sqltable import check_url, is_url
 from wearcast.errors import FleetError
 from wearcast.fleet import Fleet
 from wearcast.schema import UnitId
@@ -23,10 +24,12 @@ __all__ = ["FilesDataset", "split_units"]
 
 
 class FilesDataset(Strict):
-    """CSV, TSV or Parquet files of the user."""
+    """CSV, TSV or Parquet files of the user, or a table of their database."""
 
     kind: Literal["files"] = "files"
-    source: str | tuple[str, ...] = Field(description="A file, a folder, a pattern with *, or a list of them.")
+    source: str | tuple[str, ...] = Field(
+        description="A file, a folder, a pattern with *, a list of these, or a database's URL."
+    )
     test_source: str | tuple[str, ...] | None = Field(
         None, description="Files of the test units; without it, test_share of the units are held back."
     )
@@ -41,11 +44,17 @@ class FilesDataset(Strict):
     def _some(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
         if value is not None and not value:
             raise ValueError("there must be at least one file")
+        for source in _tuple(value or ()):
+            if is_url(source):
+                check_url(source)  # before anything is kept or shown of it
         return value
 
     @property
     def name(self) -> str:
-        """`files/` and the name of the first source."""
+        """`files/` and the name of the first source; `sql/` and the name of a database."""
+        first = _tuple(self.source)[0]
+        if is_url(first):
+            return f"sql/{Path(first.split('?', 1)[0]).name}"
         return f"files/{Path(_tuple(self.source)[0]).name or 'folder'}"
 
     def load(self, split: Literal["train", "test", "all"] = "train") -> Fleet:

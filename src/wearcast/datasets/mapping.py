@@ -7,12 +7,16 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from wearcast.config import Strict, nearest
 from wearcast.datasets.endings import Ending, FailureMark, FailureTable
+from wearcast.datasets.longlayout import LongLayout
+from wearcast.datasets.missing import MissingPolicy
+from wearcast.datasets.resampling import Duration, Resampling
+from wearcast.datasets.timezone import Ambiguous, check_zone
 from wearcast.errors import FleetError, UsageError
 from wearcast.schema import Note, TimeUnit
 
@@ -21,6 +25,7 @@ __all__ = ["FILE_UNIT", "ColumnKind", "ColumnMapping", "FailureTable", "Roles", 
 FILE_UNIT = "@file"
 """As `unit`: each file is one unit, named by the file's name without its ending."""
 
+StuckAfter = Annotated[int, Field(ge=2)]
 ColumnKind = Literal["number", "mostly_number", "time", "text"]
 
 _UNIT_NAMES = (
@@ -55,7 +60,30 @@ class ColumnMapping(Strict):
         description="How histories end: last_row, censored (still running), a table of failures (failures: FILE), a "
         "mark in the readings (column, value), or a column of the life left (remaining).",
     )
+    layout: LongLayout | None = Field(
+        None, description="Of a long table, one row a value: the columns tag and value; each tag becomes a column."
+    )
+    time_zone: str | None = Field(
+        None, description="Where timestamps without an offset were written, such as Europe/Berlin; they become UTC."
+    )
+    ambiguous_hour: Ambiguous = Field(
+        "refuse", description="Which is meant of the hour that a change back to winter time gives twice."
+    )
+    resample: Resampling | None = Field(None, description="An even step, and how each column is aggregated within it.")
+    stuck_after: StuckAfter | dict[str, StuckAfter] | None = Field(
+        None, description="Equal readings in a row of a sensor that are believed; by name, pattern and default."
+    )
+    missing: dict[str, MissingPolicy] = Field(
+        default_factory=dict,
+        description="Missing readings, by name, pattern and default: hold, interpolate (with max_gap), mask or fail.",
+    )
+    max_gap: Duration | None = Field(None, description="The longest gap that is interpolated, such as 30s.")
+    table: str | None = Field(None, min_length=1, description="Of a database: the table of the readings.")
+    query: str | None = Field(None, min_length=1, description="Of a database: a SELECT instead of a table.")
     separator: Literal[",", ";", "\t", "|"] | None = Field(None, description="Of CSV columns; found out by default.")
+    on_error: Literal["fail", "skip"] = Field(
+        "fail", description="CSV rows that cannot be read are refused, or left out, counted and listed."
+    )
     decimal: Literal[".", ","] | None = Field(None, description="Decimal sign in CSV; found out where it is plain.")
 
     @model_validator(mode="after")
@@ -68,7 +96,20 @@ class ColumnMapping(Strict):
             raise ValueError("the time_unit of timestamps must be second, minute, hour or day")
         if self.sensors == ():
             raise ValueError("sensors is empty: name at least one column, or leave it out for all that remain")
+        if self.cycle is not None and (self.time_zone is not None or self.ambiguous_hour != "refuse"):
+            raise ValueError("time_zone and ambiguous_hour belong to time, not to cycle")
+        if self.time_zone is None and self.ambiguous_hour != "refuse":
+            raise ValueError("ambiguous_hour belongs to a time_zone")
+        if ("interpolate" in self.missing.values()) != (self.max_gap is not None):
+            raise ValueError("interpolate and max_gap go together: say how long a gap may be interpolated")
+        if self.table is not None and self.query is not None:
+            raise ValueError("give a table or a query, not both")
         return self
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone(cls, value: str | None) -> str | None:
+        return None if value is None else check_zone(value)
 
     @property
     def axis(self) -> str:

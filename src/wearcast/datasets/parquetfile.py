@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import unquote
 
 import polars as pl
 
@@ -16,6 +17,7 @@ from wearcast.errors import DataError, FormatError
 __all__ = ["ParquetFile", "open_parquet"]
 
 SAMPLE_ROWS = 1000
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 BATCH_CELLS = 10_000_000  # decoded at a time: 80 MB of Float64
 
 
@@ -28,12 +30,19 @@ class ParquetFile:
         columns: names.
         kinds: what each column holds.
         types: Polars types of the columns.
+        partition: columns that the folders' names hold (`site=west/`) and the file does not.
     """
 
     path: Path
     columns: tuple[str, ...]
     kinds: dict[str, ColumnKind]
     types: dict[str, pl.DataType]
+    partition: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """How errors call it."""
+        return str(self.path)
 
     def read(self, numeric: Sequence[str], texts: Sequence[str]) -> pl.DataFrame:
         """The columns named: `numeric` as Float32, `texts` as they are.
@@ -42,6 +51,9 @@ class ParquetFile:
             FormatError: the file is damaged, or a numeric column holds lists or the like.
             FleetError: a cell of a numeric column is not a finite number; the message has the row and the column.
         """
+        apart = [column for column in (*numeric, *texts) if column in self.partition]
+        if apart:
+            return self._with_partition(numeric, texts, apart)
         nested = next((column for column in (*numeric, *texts) if self.types[column].is_nested()), None)
         if nested is not None:
             raise FormatError(
@@ -57,6 +69,13 @@ class ParquetFile:
                 table = table.with_columns(clean)
         return table
 
+    def _with_partition(self, numeric: Sequence[str], texts: Sequence[str], apart: Sequence[str]) -> pl.DataFrame:
+        inside = [[column for column in columns if column not in apart] for columns in (numeric, texts)]
+        table = replace(self, partition={}).read(*inside)
+        constant = [pl.Series(column, [self.partition[column]], dtype=pl.String) for column in apart]
+        constant = [frames.numbers(cell, str(self.path)) if cell.name in numeric else cell for cell in constant]
+        return table.with_columns(pl.lit(cell).first().alias(cell.name) for cell in constant).select(*texts, *numeric)
+
     def _columns(self, wanted: Sequence[pl.Expr]) -> Iterator[pl.Series]:
         """A few columns at a time, so that what is decoded wider than Float32 is never the whole table."""
         file = pl.scan_parquet(self.path, glob=False)
@@ -71,8 +90,12 @@ class ParquetFile:
             raise _damaged(self.path, error) from error
 
 
-def open_parquet(path: Path) -> ParquetFile:
+def open_parquet(path: Path, root: Path | None = None) -> ParquetFile:
     """Look at the columns of a Parquet file.
+
+    Args:
+        path: the file.
+        root: the folder that was named; names of folders below it, such as `site=west`, are columns.
 
     Raises:
         FormatError: empty, truncated or not Parquet.
@@ -100,7 +123,16 @@ def open_parquet(path: Path) -> ParquetFile:
             kinds[column] = cell_kind(sample[column].to_list())
         else:
             kinds[column] = "time" if kind.is_temporal() else "text"
-    return ParquetFile(path, tuple(schema), kinds, dict(schema))
+    partition = {column: cell for column, cell in _partition(path, root).items() if column not in schema}
+    kinds |= dict.fromkeys(partition, "text")  # never a sensor unless it is named as one
+    return ParquetFile(path, (*schema, *partition), kinds, dict(schema), partition)
+
+
+def _partition(path: Path, root: Path | None) -> dict[str, str | None]:
+    if root is None or not path.is_relative_to(root):
+        return {}
+    pairs = (part.split("=", 1) for part in path.relative_to(root).parts[:-1] if "=" in part)
+    return {key: None if cell == _NO_VALUE else unquote(cell) for key, cell in pairs}
 
 
 def _damaged(path: Path, error: Exception) -> FormatError:

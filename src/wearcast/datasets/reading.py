@@ -2,83 +2,36 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import polars as pl
 
-from wearcast import frames
-from wearcast.datasets.csvfile import CsvFile, open_csv
-from wearcast.datasets.endings import FailureMark, FailureTable, RemainingLife
-from wearcast.datasets.mapping import FILE_UNIT, ColumnMapping, Roles, assign, guess
-from wearcast.datasets.outcomes import Ended, by_mark, by_remaining, by_table, text_or_number
-from wearcast.datasets.parquetfile import ParquetFile, open_parquet
-from wearcast.errors import FleetError, FormatError, SourceNotFoundError
+from wearcast.datasets.axis import axis_of, keys_are_sure, sort_by_time
+from wearcast.datasets.csvfile import CsvFile
+from wearcast.datasets.longlayout import LongLayout, widen
+from wearcast.datasets.mapping import FILE_UNIT, ColumnKind, ColumnMapping, Roles, assign, guess
+from wearcast.datasets.missing import drop_stuck, treat_missing
+from wearcast.datasets.opening import Table, find_files, open_table, open_tables
+from wearcast.datasets.outcomes import Ended, text_or_number
+from wearcast.datasets.resampling import resample
+from wearcast.datasets.settling import settle
+from wearcast.datasets.skipping import Skipped
+from wearcast.datasets.sqltable import SqlTable
+from wearcast.errors import FleetError, FormatError
 from wearcast.fleet import Fleet
 from wearcast.schema import FleetSchema, Note
 
 __all__ = ["find_files", "open_table", "read_fleet"]
 
-TableFile = CsvFile | ParquetFile
-PARQUET = (".parquet", ".pq")
-ENDINGS = (*PARQUET, ".csv", ".tsv", ".txt")
-
-
-def find_files(sources: Iterable[str | Path]) -> tuple[Path, ...]:
-    """The files that are meant: each source is a file, a folder of tables, or a pattern with `*`.
-
-    Raises:
-        SourceNotFoundError: a source is not there, or a folder or pattern holds no table.
-        FormatError: a source is a pipe.
-    """
-    found: list[Path] = []
-    for source in sources:
-        path = Path(source).expanduser()
-        if path.is_dir():
-            inside = (p for p in path.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
-            files = sorted(p for p in inside if not any(part.startswith(".") for part in p.relative_to(path).parts))
-            if not files:
-                raise SourceNotFoundError(
-                    "there is no table in this folder", where=str(path), hint=f"looked for {', '.join(ENDINGS)}"
-                )
-        elif path.is_fifo():  # what kind of table it is takes a look before the reading
-            raise FormatError("a pipe can be read only once", where=str(path), hint="write it into a file first")
-        elif path.exists():
-            files = [path]
-        elif glob.has_magic(str(path)):
-            matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
-            files = sorted(Path(match) for match in matches if Path(match).is_file())
-            if not files:
-                raise SourceNotFoundError("no file matches", where=str(path))
-        else:
-            raise SourceNotFoundError("no such file or folder", where=str(path))
-        found += [file for file in files if file not in found]
-    return tuple(found)
-
-
-def open_table(path: Path, mapping: ColumnMapping | None = None) -> TableFile:
-    """Look at the columns of a CSV or Parquet file.
-
-    Raises:
-        FormatError: it is neither, or damaged.
-    """
-    if path.suffix.lower() in PARQUET:
-        return open_parquet(path)
-    if path.suffix.lower() in (".zip", ".gz", ".xlsx", ".xls", ".json", ".feather", ".mat", ".h5"):
-        raise FormatError(f"{path.suffix} files are not read", where=str(path), hint="CSV, TSV and Parquet files are")
-    return open_csv(
-        path, separator=mapping.separator if mapping else None, decimal=mapping.decimal if mapping else None
-    )
-
 
 def read_fleet(
     sources: Iterable[str | Path], mapping: ColumnMapping | None = None, *, name: str, strays: bool = False
 ) -> Fleet:
-    """Read files into one fleet.
+    """Read files, or a table of a database, into one fleet.
 
     Args:
-        sources: see `find_files`.
+        sources: see `find_files`; or one connection URL.
         mapping: roles of the columns; guessed where the names are plain if not given.
         name: name of the fleet.
         strays: whether the table of failures may name units that are not in the files; they are counted in a note.
@@ -87,26 +40,21 @@ def read_fleet(
         DataError: see the parts; the message has the file, and the row and column where there is one.
         UsageError: no mapping is given and the names are not plain.
     """
-    paths = _readings(find_files(sources), mapping)
-    first = open_table(paths[0], mapping)
     notes: list[Note] = []
-    if mapping is None:
-        mapping, note = guess(first.kinds, str(paths[0]))
-        notes.append(note)
-    roles = assign(mapping, first.kinds, str(paths[0]))
-    notes += roles.notes
-    tables = [first, *(open_table(path, mapping) for path in paths[1:])]
-    words = tuple(c for c in roles.statics if any(table.kinds.get(c) != "number" for table in tables))
-    parts = [
-        _read(table, mapping, roles, words, notes, label=f"{table.path.name}: " if len(tables) > 1 else "")
-        for table in tables
-    ]
-    frame = _together(parts, mapping)
-    del parts
-    frame = text_or_number(frame, roles.labels)
-    ended = _ended(frame, mapping, notes, strays=strays, name=name)
+    with open_tables(tuple(sources), mapping) as (tables, database):
+        if mapping is None:
+            mapping, note = guess(tables[0].kinds, tables[0].where)
+            notes.append(note)
+        if mapping.layout is not None:
+            frame, roles = _long(tables, mapping, mapping.layout, notes)
+        else:
+            frame, roles = _wide(tables, mapping, notes)
+        if mapping.time_zone is not None:
+            notes.append(Note("time_zone", frame.height, f"local times of {mapping.time_zone} are converted to UTC"))
+        ended = settle(frame, mapping, database, strays=strays, name=name)
     notes += ended.notes
     del frame
+    ended = _treated(ended, mapping, _schema(mapping, roles), notes, name)
     fleet = Fleet.from_frame(
         ended.frame,
         unit=ended.unit,
@@ -124,36 +72,97 @@ def read_fleet(
     return fleet.with_notes(*notes)
 
 
-def _readings(paths: Sequence[Path], mapping: ColumnMapping | None) -> tuple[Path, ...]:
-    """The files without the table of failures, which may lie beside them."""
-    if mapping is None or not isinstance(mapping.end_of_life, FailureTable):
-        return tuple(paths)
-    failures = Path(mapping.end_of_life.failures).expanduser().resolve()
-    kept = tuple(path for path in paths if path.resolve() != failures)
-    if not kept:
-        raise SourceNotFoundError("there is only the table of failures, no readings", where=str(failures))
-    return kept
+def _wide(tables: Sequence[Table], mapping: ColumnMapping, notes: list[Note]) -> tuple[pl.DataFrame, Roles]:
+    """Tables with a column for each sensor, below each other."""
+    roles = assign(mapping, tables[0].kinds, tables[0].where)
+    notes += roles.notes
+    words = tuple(c for c in roles.statics if any(table.kinds.get(c) != "number" for table in tables))
+    told = [mapping.told_in] if mapping.told_in is not None and mapping.told_in not in roles.labels else []
+    numeric = [*roles.numeric, *(column for column in roles.statics if column not in words)]
+    texts = [*words, *roles.labels, *told]
+    parts = [_read(table, mapping, numeric, texts, words, notes, label=_label(table, tables)) for table in tables]
+    return text_or_number(_together(parts, mapping), roles.labels), roles
+
+
+def _long(
+    tables: Sequence[Table], mapping: ColumnMapping, layout: LongLayout, notes: list[Note]
+) -> tuple[pl.DataFrame, Roles]:
+    """Tables with a row for each value, made wide."""
+    parts = [
+        _read(table, mapping, [layout.value], [layout.tag], [layout.tag], notes, label=_label(table, tables))
+        for table in tables
+    ]
+    where = tables[0].where if len(tables) == 1 else f"{tables[0].where} and {len(tables) - 1} more"
+    rows = sum(part.height for part in parts)
+    frame = widen(_together(parts, mapping), layout, unit=mapping.unit, axis=mapping.axis, where=where)
+    kinds: dict[str, ColumnKind] = dict.fromkeys(frame.columns, "number")
+    roles = assign(mapping, kinds, where)
+    text = f"{rows} values of {len(frame.columns) - 2} tags became {frame.height} rows"
+    notes += [Note("widened", rows, text), *roles.notes]
+    return frame, roles
+
+
+def _label(table: Table, tables: Sequence[Table]) -> str:
+    return f"{Path(table.where).name}: " if len(tables) > 1 else ""
+
+
+def _schema(mapping: ColumnMapping, roles: Roles) -> FleetSchema:
+    return FleetSchema(
+        time_unit="cycle" if mapping.cycle else (mapping.time_unit or "hour"),
+        sensors=roles.sensors,
+        settings=roles.settings,
+        statics=roles.statics,
+        known_future=roles.known_future,
+        labels=roles.labels,
+    )
+
+
+def _treated(ended: Ended, mapping: ColumnMapping, schema: FleetSchema, notes: list[Note], name: str) -> Ended:
+    """Stuck readings taken out, an even step, missing readings treated, in this order, as the mapping asks for it."""
+    if not (mapping.stuck_after or mapping.resample or mapping.missing):
+        return ended
+    unit, axis = ended.unit, mapping.axis
+    frame, told = sort_by_time(ended.frame, unit, axis)
+    notes += told
+    if mapping.stuck_after:
+        frame, told = drop_stuck(frame, mapping.stuck_after, schema.sensors, unit=unit, name=name)
+        notes += told
+    if mapping.resample is not None:
+        frame, told = resample(frame, mapping.resample, schema, unit=unit, axis=axis, name=name)
+        notes += told
+    if mapping.missing:
+        columns = (*schema.settings, *schema.sensors)
+        gap = mapping.max_gap
+        frame, told = treat_missing(frame, mapping.missing, gap, columns, unit=unit, axis=axis, name=name)
+        notes += told
+    return Ended(frame, unit, ended.events, ended.notes)
 
 
 def _read(
-    table: TableFile, mapping: ColumnMapping, roles: Roles, words: Sequence[str], notes: list[Note], *, label: str
+    table: Table,
+    mapping: ColumnMapping,
+    numeric: Sequence[str],
+    others: Sequence[str],
+    words: Sequence[str],
+    notes: list[Note],
+    *,
+    label: str,
 ) -> pl.DataFrame:
     """One file as columns of the types that a fleet needs, so that every complaint has the file's own row number.
 
-    `words` are the statics that are text in any of the files; `label` tells its notes from those of other files.
+    `others` are read as they are beside the unit and the time, `words` of them as text; `label` tells the notes from
+    those of other files.
     """
-    where = str(table.path)
+    where = table.where
     by_file = mapping.unit == FILE_UNIT
     texts = [] if by_file else [mapping.unit]
-    told = [mapping.told_in] if mapping.told_in is not None and mapping.told_in not in roles.labels else []
-    texts += [mapping.axis, *words, *roles.labels, *told]
-    numeric = [*roles.numeric, *(column for column in roles.statics if column not in words)]
+    texts += [mapping.axis, *others]
     missing = next((column for column in (*texts, *numeric) if column not in table.columns), None)
     if missing is not None:
         raise FleetError(
             f"column {missing!r} is missing, which other files have; there are {', '.join(table.columns)}", where=where
         )
-    frame = table.read(numeric, texts)
+    frame = _rows(table, mapping, numeric, texts, notes, label=label)
     if words:
         frame = frame.with_columns(pl.col(words).cast(pl.String))
     keys = texts[: 1 if by_file else 2]
@@ -167,7 +176,7 @@ def _read(
     if empty.any():
         values = [pl.col(numeric).is_null().name.suffix("?"), pl.col(texts).is_null().name.suffix("?")]
         empty &= frame.select(values).select(pl.all_horizontal(pl.all())).to_series()
-    axis = _axis(frame[mapping.axis], mapping, where, empty)
+    axis = axis_of(frame[mapping.axis], mapping, where, empty)
     if not by_file:
         lost = frame[mapping.unit].is_null() & ~empty
         if lost.any():
@@ -180,27 +189,29 @@ def _read(
         frame = frame.filter(~empty)
     if isinstance(table, CsvFile) and table.decimal == ",":
         notes.append(Note("decimal_comma", 1, f"{label}numbers are read with a decimal comma"))
-    if by_file:
+    if by_file and not isinstance(table, SqlTable):
         frame = frame.with_columns(pl.lit(table.path.stem).alias(FILE_UNIT))
     return frame
 
 
-def _axis(series: pl.Series, mapping: ColumnMapping, where: str, empty: pl.Series) -> pl.Series:
-    """The time axis; rows that are empty altogether stay null."""
-    name = series.name
-    schema = FleetSchema(time_unit="cycle" if mapping.cycle else (mapping.time_unit or "hour"), sensors=("any",))
-    skipped = bool(empty.any())
-    if skipped:  # filled for the check, so that rows keep their numbers
-        series = series.set(empty, series.drop_nulls().head(1).item() if series.count() else None)
-    if mapping.time_format and series.dtype == pl.String:
-        lost = series.is_null()
-        if lost.any():
-            row = int(lost.arg_true()[0]) + 1
-            raise FleetError("the time is empty", where=f"{where}: row {row}, column {name!r}")
-        axis = frames.timestamps(series, where, mapping.time_format)
-    else:
-        axis = frames.time_axis(series, schema, where)
-    return (axis.set(empty, None) if skipped else axis).alias(name)
+def _rows(
+    table: Table,
+    mapping: ColumnMapping,
+    numeric: Sequence[str],
+    texts: Sequence[str],
+    notes: list[Note],
+    *,
+    label: str,
+) -> pl.DataFrame:
+    """The rows of a table; of a CSV file without those that cannot be read, if the mapping says so."""
+    if not isinstance(table, CsvFile) or mapping.on_error == "fail":
+        return table.read(numeric, texts)
+    skipped = Skipped(lambda rows: keys_are_sure(rows, mapping))
+    frame = table.read(numeric, texts, skipped)
+    if frame.height == 0 and skipped.lines:
+        raise FormatError(f"not one row can be read; {skipped.first}", where=table.where)
+    notes += skipped.notes(label)
+    return frame
 
 
 def _together(parts: Sequence[pl.DataFrame], mapping: ColumnMapping) -> pl.DataFrame:
@@ -241,69 +252,3 @@ def _unit(text: pl.Series) -> pl.Series:
     known = text.unique()
     whole = known.str.contains(r"^(0|-?[1-9]\d{0,17})$").all()
     return text.cast(pl.Int64) if whole else text
-
-
-def _ended(frame: pl.DataFrame, mapping: ColumnMapping, notes: list[Note], *, strays: bool, name: str) -> Ended:
-    """The readings with what is known of their ends."""
-    ends, unit, axis = mapping.end_of_life, mapping.unit, mapping.axis
-    if isinstance(ends, FailureTable):
-        events = _failures(ends, mapping, frame, notes, strays=strays)
-        if ends.lives:
-            return by_table(frame, unit, axis, events, stray=strays, name=name)
-        return Ended(frame, unit, events.drop("until", strict=False))
-    if isinstance(ends, FailureMark):
-        return by_mark(_sorted(frame, mapping, notes), unit, axis, ends, name=name)
-    if isinstance(ends, RemainingLife):
-        time_unit = "cycle" if mapping.cycle else (mapping.time_unit or "hour")
-        return by_remaining(_sorted(frame, mapping, notes), unit, axis, ends, time_unit, name=name)
-    return Ended(frame, unit, ends)
-
-
-def _sorted(frame: pl.DataFrame, mapping: ColumnMapping, notes: list[Note]) -> pl.DataFrame:
-    """Sorted by unit and time, for what looks at neighbours; how many rows had to move is told as ever."""
-    unit, time = pl.col(mapping.unit), pl.col(mapping.axis)
-    before = (unit < unit.shift(1)) | ((unit == unit.shift(1)) & (time < time.shift(1)))
-    moved = int(frame.select(before.sum()).item() or 0)
-    if not moved:
-        return frame
-    notes.append(Note("unsorted", moved, f"{moved} rows were not in order of unit and time; sorted"))
-    return frame.sort(mapping.unit, mapping.axis, maintain_order=True)
-
-
-def _failures(
-    wanted: FailureTable, mapping: ColumnMapping, frame: pl.DataFrame, notes: list[Note], *, strays: bool
-) -> pl.DataFrame:
-    path = Path(wanted.failures).expanduser()
-    if not path.is_file():
-        raise SourceNotFoundError("there is no such table of failures", where=str(path))
-    table = open_table(path, None)
-    unit = wanted.unit or (mapping.unit if mapping.unit in table.columns else "unit")
-    time = wanted.time or (mapping.axis if mapping.axis in table.columns else "time")
-    missing = next((column for column in (unit, time) if column not in table.columns), None)
-    if missing is not None:
-        raise FleetError(f"column {missing!r} is missing; there are {', '.join(table.columns)}", where=str(path))
-    names = {unit: "unit", time: "time", wanted.kind: "kind", wanted.mode: "mode", wanted.until: "until"}
-    events = table.read([], [column for column in names if column in table.columns])
-    events = events.rename({old: new for old, new in names.items() if old in events.columns})
-    events = events.filter(~pl.all_horizontal(pl.all().is_null()))
-    for column in events.columns:
-        if events[column].dtype == pl.String:
-            events = events.with_columns(pl.col(column).str.strip_chars())
-    for column in ("time", "until") if mapping.time_format else ():
-        if column in events.columns and events[column].dtype == pl.String and events[column].count():
-            events = events.with_columns(_stamps(events[column], str(path), mapping.time_format))
-    if strays:
-        known = frame[mapping.unit].unique().cast(pl.String)
-        here = events["unit"].cast(pl.String).is_in(known.implode())
-        if not here.all():
-            count = int((~here).sum())
-            notes.append(Note("stray_events", count, f"{path.name}: {count} events of units that are not in the files"))
-            events = events.filter(here)
-    return events
-
-
-def _stamps(series: pl.Series, where: str, time_format: str | None) -> pl.Series:
-    """Timestamps where there is text; what is empty stays empty."""
-    filled = series.replace("", None)
-    first = filled.drop_nulls().head(1).item()
-    return frames.timestamps(filled.fill_null(first), where, time_format).set(filled.is_null(), None).alias(series.name)

@@ -20,6 +20,7 @@ from wearcast.target import AlarmRule, FalseAlarmRate, Fixed, LeastCost
 __all__ = ["calibrate_quantiles", "calibrate_scores", "calibrate_spread", "choose_threshold"]
 
 LEVELS = np.linspace(0.0, 1.0, 41)
+LEAST_SLOPE = 1e-3
 
 
 def calibrate_spread(
@@ -64,7 +65,8 @@ def calibrate_scores(
     """Slope and shifts under which `softmax(slope · score + shift)` is most likely on held-out rows.
 
     Platt 1999 for two classes, vector scaling with one slope for more (Guo et al. 2017), with Platt's prior counts so
-    that few rows do not make the probabilities extreme. Newton's method on a concave likelihood.
+    that few rows do not make the probabilities extreme. Newton's method on a concave likelihood. The slope is never
+    below 0.001: where scores say the opposite of the truth, the probabilities are all but the shares of the classes.
 
     Args:
         scores: `(n, k)`.
@@ -79,19 +81,32 @@ def calibrate_scores(
     truth[np.arange(n), answer] = 1.0
     soft = (count + 1.0) / (count + k)  # Platt's targets: (N+ + 1) / (N+ + 2) for two classes
     truth = truth * soft[answer][:, None] + (1 - truth) * ((1 - soft[answer]) / max(k - 1, 1))[:, None]
-    theta = np.concatenate([[1.0], np.zeros(k)])
-    ridge = np.concatenate([[1e-6], np.full(k, 1e-3)]) * n  # a shift of all classes alike changes nothing: hold it
-    start = theta.copy()
+    theta = _most_likely(x, truth, np.concatenate([[1.0], np.zeros(k)]))
+    if theta[0] < LEAST_SLOPE:
+        theta = _most_likely(x, truth, np.concatenate([[LEAST_SLOPE], np.zeros(k)]), slope_is_free=False)
+    return float(theta[0]), tuple(theta[1:].tolist())
+
+
+def _most_likely(
+    x: NDArray[np.float64], truth: NDArray[np.float64], start: NDArray[np.float64], *, slope_is_free: bool = True
+) -> NDArray[np.float64]:
+    """Slope and shifts, `(1 + k,)`; a shift of all classes alike changes nothing, so the shifts sum to 0."""
+    n, k = truth.shape
+    hold = np.zeros((k + 1, k + 1))
+    hold[0, 0] = 1e-6 * n if slope_is_free else 1e12 * n
+    hold[1:, 1:] = max(n, 1)
 
     def loss(at: NDArray[np.float64]) -> float:
-        return -float((truth * _log_softmax(at[0] * x + at[1:])).sum()) + float((ridge * (at - start) ** 2).sum() / 2)
+        away = at - start
+        return -float((truth * _log_softmax(at[0] * x + at[1:])).sum()) + float(away @ hold @ away / 2)
 
+    theta = start
     for _ in range(50):
         p = np.exp(_log_softmax(theta[0] * x + theta[1:]))
         rest = p - truth
-        gradient = np.concatenate([[(rest * x).sum()], rest.sum(axis=0)]) + ridge * (theta - start)
+        gradient = np.concatenate([[(rest * x).sum()], rest.sum(axis=0)]) + hold @ (theta - start)
         px = p * (x - (p * x).sum(axis=1, keepdims=True))
-        hessian = np.diag(ridge)
+        hessian = hold.copy()
         hessian[0, 0] += (px * x).sum()
         hessian[0, 1:] += px.sum(axis=0)
         hessian[1:, 0] = hessian[0, 1:]
@@ -105,8 +120,7 @@ def calibrate_scores(
         theta = theta - size * step
         if np.abs(size * step).max() < 1e-8:
             break
-    slope = max(float(theta[0]), 1e-3)  # a score that says the opposite is a bug, not a calibration
-    return slope, tuple(theta[1:].tolist())
+    return theta
 
 
 def _log_softmax(score: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -121,6 +135,10 @@ def choose_threshold(rule: AlarmRule, probability: NDArray[np.float64], positive
         rule: see `AlarmRule`.
         probability: calibrated probability of a failure, `(n,)`.
         positive: whether there was one, `(n,)`.
+
+    Returns:
+        The least probability with an alarm. Above each of these rows' probabilities where the rule allows none of them
+        an alarm, or where no failure was held out that an alarm could be for.
     """
     if isinstance(rule, Fixed):
         return rule.probability
@@ -136,11 +154,12 @@ def choose_threshold(rule: AlarmRule, probability: NDArray[np.float64], positive
         cost = rule.miss * (positive.sum() - caught) + rule.false_alarm * false
         best = int(cost.argmin()) if cost.min() < rule.miss * positive.sum() else -1
     else:
-        best = int((2 * caught / np.maximum(caught + false + positive.sum(), 1)).argmax())
+        best = int((2 * caught / np.maximum(caught + false + positive.sum(), 1)).argmax()) if positive.any() else -1
     # Between the last probability with an alarm and the first without.
-    upper = ranked[ends[best]] if best >= 0 else 1.0
-    lower = ranked[ends[best + 1]] if best + 1 < len(ends) else 0.0
-    return float(np.clip((upper + lower) / 2, 1e-9, 1.0))
+    upper = float(ranked[ends[best]]) if best >= 0 else np.nextafter(1.0, 2.0)
+    lower = float(ranked[ends[best + 1]]) if best + 1 < len(ends) else 0.0
+    middle = (upper + lower) / 2
+    return float(middle if middle > lower else upper)
 
 
 def calibrate_quantiles(

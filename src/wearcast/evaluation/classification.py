@@ -92,11 +92,13 @@ class Alarms:
     """What a threshold's alarms did for the failures.
 
     Attributes:
-        n_events: units that failed.
+        n_events: units that failed, with a reading within the horizon before it.
         caught: how many of them had an alarm within the horizon before the failure.
         forewarning: time from the first such alarm to the failure, one a caught event, in the fleet's time unit.
-        false_alarms: stretches of alarms that touch no reading within the horizon of a failure.
-        asset_months: how long the units were watched outside the horizons, in months of 30 days; None for cycles.
+        false_alarms: stretches of alarms that touch no reading that is, or could be, within the horizon of a failure:
+            of a unit that still runs, what comes after its last readings is not known.
+        asset_months: how long the units were watched where an alarm is known to be false, in months of 30 days; None
+            for cycles.
     """
 
     n_events: int
@@ -126,26 +128,26 @@ def judge_alarms(alarm: Truths, fleet: Fleet, horizon: float) -> Alarms:
         fleet: with the failures as events.
         horizon: how long before a failure an alarm is right, in the fleet's time unit.
     """
-    remaining, known = fleet.rul()
-    near = known & (remaining <= horizon)
-    forewarning = []
-    starts, ends = fleet.offsets[:-1], fleet.offsets[1:]
-    failed = np.isfinite(fleet.end_of_life_age)
-    for start, end in zip(starts[failed], ends[failed], strict=True):
-        first = np.flatnonzero((alarm & near)[start:end])
-        if len(first):
-            forewarning.append(float(remaining[start + first[0]]))
+    remaining, _ = fleet.rul()
+    truth = FailureTarget(horizon=horizon).labels(fleet)
+    near = truth.value == 1
+    wrong = truth.known & ~near  # where an alarm is known to be false
+    starts = fleet.offsets[:-1]
+    n_events = len(np.unique(fleet.row_unit[near]))
+    right = np.flatnonzero(alarm & near)
+    first = right[np.unique(fleet.row_unit[right], return_index=True)[1]]
+    forewarning = tuple(remaining[first].tolist())
     first_of_run = alarm & ~np.append(False, alarm[:-1])
     first_of_run[starts] = alarm[starts]
     run = np.cumsum(first_of_run)
-    touching = np.unique(run[alarm & near])
+    touching = np.unique(run[alarm & ~wrong])
     false = int(first_of_run.sum()) - len(touching)
     months = None
     if fleet.schema.is_clock:
         steps = np.diff(fleet.age, prepend=0.0)
         steps[starts] = 0.0
-        months = float(steps[~near].sum()) * SECONDS[fleet.schema.time_unit] / MONTH_S
-    return Alarms(int(failed.sum()), len(forewarning), tuple(forewarning), false, months)
+        months = float(steps[wrong].sum()) * SECONDS[fleet.schema.time_unit] / MONTH_S
+    return Alarms(n_events, len(forewarning), forewarning, false, months)
 
 
 @dataclass(frozen=True, kw_only=True)

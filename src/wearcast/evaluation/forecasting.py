@@ -112,7 +112,8 @@ def evaluate_values(bundle: Forecaster, fleet: Fleet, *, split: str, seed: int |
     value, known = target.labels(fleet, forecast.quantiles.shape[1]).at(rows)
     last = last_known(fleet, target.columns, rows)
     figures = value_metrics(forecast.quantiles, forecast.quantile_levels, value, known, last)
-    named = figures or dict.fromkeys(("mse", "mae", "crps", "mse_persistence", "mae_persistence", "crps_persistence"))
+    blank = dict.fromkeys(("mse", "mae", "crps", "mse_persistence", "mae_persistence", "crps_persistence"))
+    named = {name: value if np.isfinite(value) else None for name, value in figures.items()} or blank
     scored = known.any(axis=(1, 2))
     ends = np.searchsorted(rows, fleet.offsets[1:] - 1)
     chosen = np.unique(np.concatenate([np.flatnonzero(scored)[:: max(1, int(scored.sum()) // 500)], ends]))

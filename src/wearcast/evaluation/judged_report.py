@@ -86,6 +86,8 @@ def _values(evaluation: ValueEvaluation) -> list[str]:
     m = evaluation.metrics
     if not evaluation.n_scored:
         return [evaluation.truth_note]
+    if m["skill_mae"] is None:
+        return [f"The mean absolute error is {m['mae']:.4g}; nothing changed, so the last reading is always right."]
     change = f"{abs(m['skill_mae']):.1%} {'better' if m['skill_mae'] >= 0 else 'worse'}"
     return [f"The mean absolute error is {m['mae']:.4g}, {change} than if the last reading stayed."]
 

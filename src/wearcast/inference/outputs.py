@@ -14,6 +14,7 @@ from pydantic import Field
 
 from wearcast.config import Strict
 from wearcast.distribution import Recalibration, TimeToEvent
+from wearcast.errors import ModelError
 from wearcast.forecast import ClassForecast, Forecast, Moments, RulForecast, SensorForecast
 from wearcast.target import RulTarget
 
@@ -87,7 +88,12 @@ class QuantileOutput(Strict):
         Args:
             raw: `(n, steps, k, n_levels)`.
             last: last known value of each column, `(n, k)`; read if `relative`.
+
+        Raises:
+            ModelError: `last` is not given and the numbers are changes from it.
         """
+        if self.relative and last is None:
+            raise ModelError("changes from the last reading say nothing without that reading")
         scaled = np.asarray(raw, dtype=np.float32)
         if self.spread:
             centre = scaled[..., [self.quantile_levels.index(0.5)]]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wearcast.distribution import TimeToEvent
+from wearcast.errors import FleetError
 from wearcast.evaluation.calibration import calibrate_quantiles, calibrate_scores, calibrate_spread, choose_threshold
 from wearcast.evaluation.classification import held_out_classes
 from wearcast.evaluation.forecasting import held_out_values
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["ClassTask", "RulTask", "SensorTask", "Task", "task_for"]
 
 Rows = NDArray[np.int64]
+L = TypeVar("L", bound=Labels)
 
 
 class Task(Protocol):
@@ -73,6 +75,12 @@ def task_for(experiment: Experiment, learnt: Fleet) -> Task:
     if isinstance(target, SensorTarget):
         return SensorTask.of(experiment, target, learnt)
     return ClassTask.of(experiment, target, learnt)
+
+
+def _some(labels: L, fleet: Fleet, what: str) -> L:
+    if not len(labels.rows):
+        raise FleetError(f"no reading has {what}: there is nothing to learn from or to hold out", where=fleet.name)
+    return labels
 
 
 @dataclass(frozen=True)
@@ -151,7 +159,7 @@ class ClassTask:
     @classmethod
     def of(cls, experiment: Experiment, target: ClassTarget, learnt: Fleet) -> ClassTask:
         """With the share of each class in the fleet that is learnt from."""
-        labels = target.labels(learnt)
+        labels = _some(target.labels(learnt), learnt, "a known class")
         count = np.bincount(labels.at(labels.rows)[0], minlength=len(target.classes))
         return cls(experiment, target, count / count.sum())
 
@@ -164,8 +172,12 @@ class ClassTask:
         return np.where(there, 1 / np.maximum(self.share, 1e-12) / there.sum(), 0.0)
 
     def answers(self, fleet: Fleet) -> Labels:
-        """See `Task`."""
-        return self.target.labels(fleet)
+        """See `Task`.
+
+        Raises:
+            FleetError: no reading has an answer.
+        """
+        return _some(self.target.labels(fleet), fleet, "a known class")
 
     def head(self, backbone: BackboneModule, dropout: float) -> Head:
         """See `Task`."""
@@ -255,8 +267,12 @@ class SensorTask:
         return self.experiment.window.prediction_length
 
     def answers(self, fleet: Fleet) -> Labels:
-        """See `Task`: `(n, steps, n_columns)` in standard deviations."""
-        labels = self.target.labels(fleet, self.steps)
+        """See `Task`: `(n, steps, n_columns)` in standard deviations.
+
+        Raises:
+            FleetError: no history is long enough to have an answer.
+        """
+        labels = _some(self.target.labels(fleet, self.steps), fleet, f"{self.steps} readings after it")
         assert isinstance(labels, FutureLabels)  # noqa: S101 - a sensor target's
         last = last_known(fleet, self.target.columns, np.arange(fleet.n_rows)) if self.target.relative else None
         return ScaledFuture(labels, self.mean if last is None else last, self.sd)

@@ -60,6 +60,12 @@ def split_units(fleet: Fleet, spec: SplitSpec, seed: int, target: Target | None 
         share = round(len(group) * spec.validation_share)
         count = min(max(share, 1), len(group) - 1) if len(group) > 1 else 0
         held_out += rng.permutation(group)[:count].tolist()
+    if not held_out:
+        raise FleetError(
+            f"none of {fleet.n_units} units is like another: no kind has one to learn from and one to hold out",
+            where=fleet.name,
+            hint="set split.by to time, or add units",
+        )
     chosen = set(held_out)
     return UnitSplit(
         train=fleet.select(unit for i, unit in enumerate(fleet.units) if i not in chosen),

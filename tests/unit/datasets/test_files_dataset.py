@@ -167,7 +167,8 @@ def test_a_source_is_resolved(source, expected):
         ("simulate", SourceNotFoundError, "did you mean 'simulated'"),
         ("nowhere", SourceNotFoundError, "known data sets are simulated"),
         ("nowhere/pumps.csv", SourceNotFoundError, "no such data set, file or folder"),
-        ("postgresql://host/db", UsageError, "connection URLs are not read"),
+        ("mysql://host/db", UsageError, "connection URLs of mysql are not read"),
+        ("postgresql://me:secret@host/db", UsageError, r"^postgresql://me:\*\*\*@host/db: the password must not"),
     ],
 )
 def test_a_source_that_is_not_there_is_answered_with_the_nearest(source, error, message):

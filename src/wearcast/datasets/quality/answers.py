@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -23,9 +24,10 @@ TELLS = 0.99  # area under the ROC curve, rank correlation
 LEAST_CASES = 20  # readings of a class
 LEAST_UNITS = 3  # units of a class, and of the rest
 LEAST_LIVES = 10
+SAME_END = 0.01  # of how differently units start
 CASES = 50_000
 _ANSWER = re.compile(
-    r"(.*_)?(rul|ttf|label|target|failure|failed|fault|remaining_(useful_)?life|time_to_failure)(_.*)?"
+    r"target|label|(.*_)?(rul|ttf|failure|failed|fault|remaining_(useful_)?life|time_to_failure)(_.*)?"
 )
 
 
@@ -41,7 +43,9 @@ def label_quality(histories: Histories, name: str) -> LabelQuality:
     )
     missing = int(counted.filter(pl.col("class").is_null())["rows"].sum())
     there = counted.filter(pl.col("class").is_not_null())
-    return LabelQuality(name, tuple(there.head(MOST_CLASSES).rows()), missing, there.height)
+    values = fleet.frame[name]
+    values = values.fill_nan(None) if values.dtype.is_float() else values
+    return LabelQuality(name, tuple(there.head(MOST_CLASSES).rows()), missing, values.drop_nulls().n_unique())
 
 
 def _text(column: pl.Series) -> pl.Series:
@@ -50,7 +54,7 @@ def _text(column: pl.Series) -> pl.Series:
         return column.cast(pl.String)
     column = column.fill_nan(None) if column.dtype.is_float() else column
     different = column.drop_nulls().unique()
-    names = {value: f"{value:.6g}" for value in different.head(10_000).to_list()}
+    names = {None: None, **{value: f"{value:.6g}" for value in different.head(10_000).to_list()}}
     return column.replace_strict(names, default="other", return_dtype=pl.String)
 
 
@@ -69,12 +73,24 @@ def label_findings(label: LabelQuality) -> Iterator[Finding]:
         what = f"the label has {label.distinct:,} different values"
         yield Finding("info", what, where, "is it a measurement? then it is a sensor target", "many_classes", names)
         return
-    rare = [(name, n) for name, n, _ in label.classes if n < RARE_ROWS or n < RARE_SHARE * rows]
-    for name, n in rare:
-        scarce = n < RARE_ROWS
-        what = f"class {name!r} is rare: {n:,} of {rows:,} readings ({n / rows:.2%})"
-        hint = "too few to learn and to judge by: join classes" if scarce else "weigh the classes; judge by PR-AUC"
-        yield Finding("warning" if scarce else "info", what, where, hint, "rare_class", names, n)
+    for severity, least, most, hint in (
+        ("warning", 0, RARE_ROWS, "too few to learn and to judge by: join classes"),
+        ("info", RARE_ROWS, RARE_SHARE * rows, "weigh the classes; judge by PR-AUC"),
+    ):
+        rare = [f"{name!r} ({n:,})" for name, n, _ in label.classes if least <= n < most]
+        if rare:
+            what = f"rare among {rows:,} readings: {'class' if len(rare) == 1 else 'classes'} {some(rare, 8)}"
+            yield Finding(severity, what, where, hint, "rare_class", names, len(rare))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A class against the rest: rows of both, which are of the class, and its share of all rows."""
+
+    name: str
+    rows: NDArray[np.int64]
+    truth: NDArray[np.bool_]
+    share: float
 
 
 class AnswerKey:
@@ -85,8 +101,8 @@ class AnswerKey:
         self._classes = [case for label in labels for case in self._cases(label)]
         self._lives = self._known_lives()
 
-    def _cases(self, label: LabelQuality) -> Iterator[tuple[str, NDArray[np.int64], NDArray[np.bool_]]]:
-        """For each class: its name, rows evenly chosen of it and of the rest, and which are of it."""
+    def _cases(self, label: LabelQuality) -> Iterator[_Case]:
+        """For each class, rows evenly chosen of it and of the rest."""
         if not 2 <= label.distinct <= MOST_CLASSES:
             return
         column = _text(self._histories.fleet.frame[label.name])
@@ -102,7 +118,7 @@ class AnswerKey:
                 continue
             chosen = [side[evenly(0, len(side), CASES)] for side in (inside, outside)]
             truth = np.repeat(np.array([True, False]), [len(side) for side in chosen])
-            yield f"{label.name} = {name}", np.concatenate(chosen), truth
+            yield _Case(f"{label.name} = {name}", np.concatenate(chosen), truth, rows / (rows + others))
 
     def _known_lives(self) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]] | None:
         """Sampled rows of failed units with their remaining life and their age; None with too few lives."""
@@ -133,20 +149,40 @@ class AnswerKey:
             cases = some([case for _, case in told])
             what = f"the column alone tells {cases} (area under the ROC curve {best:.4f}): a leak?"
             yield Finding("warning", what, where, hint, "leak", names, len(told))
+        elif certain := list(self._certain(values)):
+            what = f"one value of the column is enough: {some(certain, 3)}: a leak?"
+            yield Finding("warning", what, where, hint, "leak", names, len(certain))
         elif named and _ANSWER.fullmatch(name.lower()):
             what = "by its name the column is an answer, not a measurement"
             yield Finding("warning", what, where, hint, "leak_by_name", names)
         yield from self._tells_life(name, values)
 
     def _told(self, values: Values) -> Iterator[tuple[float, str]]:
-        for case, rows, truth in self._classes:
-            sampled = values[rows]
+        for case in self._classes:
+            sampled = values[case.rows]
             there = ~np.isnan(sampled)
-            inside, outside = int(truth[there].sum()), int((~truth[there]).sum())
+            truth = case.truth[there]
+            inside, outside = int(truth.sum()), int((~truth).sum())
             if min(inside, outside) >= LEAST_CASES:
-                rank = ranks(sampled[there])[truth[there]].sum()
+                rank = ranks(sampled[there])[truth].sum()
                 area = (rank - inside * (inside + 1) / 2) / (inside * outside)
-                yield max(area, 1 - area), case
+                yield max(area, 1 - area), case.name
+
+    def _certain(self, values: Values) -> Iterator[str]:
+        """Values of a column with few of them after which a rarer class is all but certain, such as a failure code."""
+        for case in self._classes:
+            sampled = values[case.rows]
+            levels = np.unique(sampled[~np.isnan(sampled)])
+            if case.share >= 0.5 or not 2 <= len(levels) <= MOST_CLASSES:
+                continue
+            for level in levels:
+                at = sampled == level
+                inside, outside = int(at[case.truth].sum()), int(at[~case.truth].sum())
+                mine = case.share * inside / int(case.truth.sum())
+                rest = (1 - case.share) * outside / int((~case.truth).sum())
+                enough = inside >= LEAST_CASES and mine > TELLS * (mine + rest)
+                if enough and len(np.unique(self._histories.fleet.row_unit[case.rows[at]])) >= LEAST_UNITS:
+                    yield f"{level:g} means {case.name}"
 
     def _tells_life(self, name: str, values: Values) -> Iterator[Finding]:
         if self._lives is None:
@@ -164,12 +200,23 @@ class AnswerKey:
             yield Finding("info", what, where, "fine if it is known in service", "counter", names)
         fleet = self._histories.fleet
         failed = np.flatnonzero(np.isfinite(fleet.end_of_life_age))
-        by_first = _spearman(values[fleet.offsets[failed]], fleet.end_of_life_age[failed])
+        first, last = values[fleet.offsets[failed]], values[fleet.offsets[failed + 1] - 1]
+        by_first = _spearman(first, fleet.end_of_life_age[failed])
         if by_first > TELLS:
             what = (
                 f"the first reading already tells how long a unit will live (rank correlation {by_first:.4f}): a leak"
             )
             yield Finding("error", what, where, hint, "leak", names)
+        elif _spread(last) < SAME_END * _spread(first) and len(np.unique(first)) >= LEAST_LIVES // 2:
+            what = (
+                "the column counts down: it starts differently in each unit and ends the same at every failure: a leak"
+            )
+            yield Finding("error", what, where, hint, "leak", names)
+
+
+def _spread(values: Values) -> float:
+    """Between the least and the greatest value; infinite where any is missing."""
+    return float("inf") if np.isnan(values).any() else float(values.max() - values.min())
 
 
 def _spearman(values: NDArray[np.floating], truth: NDArray[np.float64]) -> float:

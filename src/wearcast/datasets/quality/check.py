@@ -39,6 +39,16 @@ _MEANING: dict[str, tuple[Severity, str | None]] = {
     "empty_rows": ("warning", None),
     "time_backwards": ("warning", "was the clock set back, or the time zone changed?"),
 }
+MANY = 3  # columns with one and the same finding
+_SHARED = {
+    "constant": "columns never change",
+    "outliers": "columns have readings far from their median",
+    "drift": "columns drift",
+    "missing": "columns miss many readings",
+    "absent": "columns are missing in whole units",
+    "stuck": "columns stand still for most of a life",
+    "leak_by_name": "columns are called like an answer",
+}
 _COUNTED_HERE = ("gaps",)  # notes that the check says better
 
 
@@ -51,7 +61,7 @@ def check(
 
     Args:
         fleet: what is checked.
-        target: what is to be learnt from it; `fault` if there are labels, else `rul`, unless given.
+        target: what is to be learnt from it; unless given, `fault` if there are labels but no failures, else `rul`.
         ranges: lowest and highest possible value of columns, over those of the schema and of the units of measure.
 
     Raises:
@@ -62,10 +72,10 @@ def check(
         >>> check(load_dataset("simulated")).worst
         'info'
     """
-    chosen: TargetKind = target or ("fault" if fleet.schema.labels else "rul")
+    failed = int(np.isfinite(fleet.end_of_life_age).sum())
+    chosen: TargetKind = target or ("rul" if failed or not fleet.schema.labels else "fault")
     limits = limits_of(fleet.schema, ranges)
     histories = Histories(fleet)
-    failed = int(np.isfinite(fleet.end_of_life_age).sum())
     findings = [*_notes(fleet), *_units(histories, failed, chosen)]
     time = time_quality(fleet) if fleet.n_rows else None
     if time is not None:
@@ -75,6 +85,7 @@ def check(
     walk = _Walk(histories, AnswerKey(histories, labels), Repeats(histories), worn=failed > 0)
     columns = [walk.column(name, limits.get(name, (None, None))) for name in fleet.schema.numeric]
     findings += [*walk.findings, *walk.rest([column for column in columns if column.name not in walk.twins])]
+    findings = _joined(findings)
     findings.sort(key=lambda finding: get_args(Severity).index(finding.severity))
     sizes = histories.sizes
     return QualityReport(
@@ -93,6 +104,26 @@ def check(
         findings=tuple(findings),
         unassessed=tuple(walk.unassessed()) if fleet.n_rows else (),
     )
+
+
+def _joined(findings: Sequence[Finding]) -> list[Finding]:
+    """The findings, with those that many columns share as one: a list of two hundred dead columns is read by nobody."""
+    kept = list(findings)
+    for kind, what in _SHARED.items():
+        alike = [finding for finding in kept if finding.kind == kind and len(finding.columns) == 1]
+        for severity in get_args(Severity):
+            same = [finding for finding in alike if finding.severity == severity]
+            if len(same) <= MANY:
+                continue
+            names = tuple(finding.columns[0] for finding in same)
+            examples = tuple(f"{finding.columns[0]}: {finding.what}" for finding in same[:3])
+            one = Finding(
+                severity, f"{len(same)} {what}", f"columns {some([repr(name) for name in names], 8)}", same[0].hint,
+                kind, names, len(same), () if kind == "constant" else examples,
+            )  # fmt: skip
+            kept[kept.index(same[0])] = one
+            kept = [finding for finding in kept if finding not in same]
+    return kept
 
 
 @dataclass
@@ -152,7 +183,7 @@ def _notes(fleet: Fleet) -> Iterator[Finding]:
     for note in fleet.notes:
         if note.kind not in _COUNTED_HERE:
             severity, hint = _MEANING.get(note.kind, ("info", None))
-            hint = "the last known value is held" if note.kind == "missing" else hint
+            hint = "the columns say where" if note.kind == "missing" else hint
             yield Finding(severity, note.message, fleet.name, hint, note.kind, (), note.count)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wearcast.datasets.quality.findings import ColumnQuality, Finding, Severity, some
+from wearcast.datasets.quality.findings import ColumnQuality, Finding, Severity, counted, some
 from wearcast.datasets.quality.histories import Histories
 from wearcast.datasets.quality.limits import Limits, decimal, outlier_limits
 
@@ -204,7 +204,7 @@ def column_findings(histories: Histories, found: Scan, values: Values) -> Iterat
         yield Finding("warning", what, where, hint, "missing", names, round(column.missing_share * rows))
     if len(found.absent):
         who = some([units[i] for i in found.absent])
-        what = f"{len(found.absent)} units have no reading of it at all"
+        what = f"{counted(len(found.absent), 'unit')} without one reading of it"
         hint = "is the sensor fitted there? models see its mean instead"
         yield Finding("warning", what, f"{where}, units {who}", hint, "absent", names, len(found.absent))
     if column.distinct == 1:
@@ -213,7 +213,7 @@ def column_findings(histories: Histories, found: Scan, values: Values) -> Iterat
         yield Finding("info", f"the column {what}", where, hint, "constant", names)
     if len(found.stuck):
         who = some([units[i] for i in found.stuck])
-        what = f"the value does not change over more than half the life of {len(found.stuck)} units"
+        what = f"the value does not change over more than half the life of {counted(len(found.stuck), 'unit')}"
         yield Finding(
             "warning", what, f"{where}, units {who}", "is the sensor stuck, or its value logged only on change?",
             "stuck", names, len(found.stuck),
@@ -233,15 +233,17 @@ def _values(histories: Histories, found: Scan, values: Values) -> Iterator[Findi
         low, high = (decimal(end) if end is not None else None for end in (column.lowest, column.highest))
         bounds = f"below {low}" if high is None else f"above {high}" if low is None else f"outside of {low} to {high}"
         measure = f" {column.unit_of_measure}" if column.unit_of_measure else ""
-        what = f"{column.out_of_range:,} readings ({column.out_of_range / rows:.2g} of all) are {bounds}{measure}"
+        share = f" ({column.out_of_range / rows:.1%} of all)" if severity == "error" else ""
+        what = f"{counted(column.out_of_range, 'reading')}{share} {bounds}{measure}"
         hint = "wrong unit or scale, or a broken sensor? mend them, empty the cells, or give the true --range"
         yield Finding(
             severity, what, where, hint, "out_of_range", names, column.out_of_range, examples(found.impossible)
         )
-    for number, n in found.stand_ins:
-        what = f"{decimal(number)} comes {n:,} times, far from all else: it may stand for a missing reading"
+    for stand_in, n in found.stand_ins:
+        what = f"{decimal(stand_in)} comes {n:,} times, far from all else: it may stand for a missing reading"
         yield Finding("warning", what, where, "empty these cells before training", "stand_in", names, n)
-    if 0 < column.outliers <= MUCH_FAR * rows:
-        what = f"{column.outliers:,} readings lie more than 8 robust standard deviations from the median"
+    explained = column.out_of_range + sum(n for _, n in found.stand_ins)
+    if explained < column.outliers <= MUCH_FAR * rows:
+        what = f"{counted(column.outliers, 'reading')} more than 8 robust standard deviations from the median"
         hint = "they are marked, not deleted; scaling clips them. Faults look like this too"
         yield Finding("info", what, where, hint, "outliers", names, column.outliers, examples(found.far))

@@ -14,6 +14,7 @@ __all__ = [
     "Severity",
     "TimeQuality",
     "Unassessed",
+    "counted",
     "some",
 ]
 
@@ -170,6 +171,11 @@ class QualityReport:
     def to_dict(self) -> dict[str, Any]:
         """As plain values for JSON."""
         return {**asdict(self), "worst": self.worst, "missing_share": self.missing_share}
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: 1 unit, 2 units."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def some(names: Sequence[object], most: int = 5) -> str:

@@ -16,8 +16,8 @@ SAMPLE = 200_000  # rows that statistics of order are taken from
 MOST_UNITS = 200  # histories that are looked at one by one
 THIRD_ROWS = 600  # readings of a third of a history
 LEAST_THIRD = 20
-START_SHARE = 0.2  # of a history: its healthy start
-START_ROWS = 50  # readings of a start that are looked at
+START_SHARE = 0.2  # of a history of median length: how many readings the healthy start of each has
+START_ROWS = 50  # and at most so many
 
 Rows = NDArray[np.int64]
 
@@ -79,8 +79,9 @@ class Histories:
         order = np.argsort(firsts, kind="stable") if self.fleet.schema.is_clock else np.arange(self.fleet.n_units)
         chosen = order[evenly(0, len(order), 3 * MOST_UNITS)]
         begin, size = self.fleet.offsets[chosen], self.sizes[chosen]
-        length = np.maximum(1, (size * START_SHARE).astype(np.int64))
-        return [evenly(int(b), int(b + n), START_ROWS) for b, n in zip(begin, length, strict=True)]
+        # As many of each: over a share of the life, long lives would seem to start more worn than short ones.
+        most = int(np.clip(np.median(self.sizes) * START_SHARE, 1, START_ROWS))
+        return [np.arange(b, b + min(most, n), dtype=np.int64) for b, n in zip(begin, size, strict=True)]
 
     def place(self, row: int) -> str:
         """Unit and time of a row, for a sentence."""

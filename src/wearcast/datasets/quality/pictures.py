@@ -28,7 +28,7 @@ class Profile:
     """A column along its histories, in equal parts from their start to their end, all units laid over one another.
 
     Attributes:
-        low, mean, high: of the readings in each part, `(BINS,)`; NaN where there are none.
+        low, mean, high: of the readings in each part, `(BINS,)`; NaN where there are none; the mean of those in view.
         missing: share of readings in each part that are missing.
         view: lowest and highest value that is drawn; what lies outside is marked at the edge.
     """
@@ -46,22 +46,25 @@ def profile(histories: Histories, column: ColumnQuality) -> Profile | None:
         return None
     values = histories.fleet.frame[column.name].to_numpy()
     low, high = np.full(BINS, np.inf), np.full(BINS, -np.inf)
-    total, there, rows = np.zeros(BINS), np.zeros(BINS), np.zeros(BINS)
+    total, drawn, there, rows = np.zeros((4, BINS))
+    view = _view(histories, column)
     borders = histories.borders
     for unit in evenly(0, len(borders) - 1, MOST_UNITS):
         begin, size = int(borders[unit]), int(borders[unit + 1] - borders[unit])
         edges = (np.arange(BINS) * size) // BINS  # short histories have parts that share a reading
         block = values[begin : begin + size]
         known = ~np.isnan(block)
+        shown = (block >= view[0]) & (block <= view[1])
         low = np.fmin(low, np.fmin.reduceat(block, edges))
         high = np.fmax(high, np.fmax.reduceat(block, edges))
-        total += np.add.reduceat(np.where(known, block, np.float32(0)), edges, dtype=np.float64)
+        total += np.add.reduceat(np.where(shown, block, np.float32(0)), edges, dtype=np.float64)
+        drawn += np.add.reduceat(shown, edges, dtype=np.float64)
         there += np.add.reduceat(known, edges, dtype=np.float64)
         rows += np.maximum(np.diff(np.append(edges, size)), 1)
     empty = there == 0
     low, high = (np.where(empty | ~np.isfinite(end), np.nan, end) for end in (low, high))
-    mean = np.where(empty, np.nan, total / np.maximum(there, 1))
-    return Profile(low, mean, high, 1 - there / rows, _view(histories, column))
+    mean = np.where(drawn == 0, np.nan, total / np.maximum(drawn, 1))
+    return Profile(low, mean, high, 1 - there / rows, view)
 
 
 def _view(histories: Histories, column: ColumnQuality) -> tuple[float, float]:
@@ -86,7 +89,7 @@ def sparkline(drawn: Profile, column: ColumnQuality) -> str:
     x = (np.arange(BINS) + 0.5) * WIDTH / BINS
     bottom, middle, top = y(drawn.low), y(drawn.mean), y(drawn.high)
     parts = []
-    for run in _runs(~np.isnan(drawn.mean)):
+    for run in _runs(~np.isnan(drawn.mean) & ~np.isnan(drawn.low)):
         upper = _points(x[run], top[run])
         lower = _points(x[run][::-1], np.maximum(bottom[run][::-1], top[run][::-1] + 0.8))
         parts.append(f'<polygon class="span" points="{upper} {lower}"/>')

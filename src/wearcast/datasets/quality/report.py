@@ -66,7 +66,7 @@ def _summary(report: QualityReport) -> list[str]:
     if errors:
         verdict = f"{_number(errors, 'finding')} would keep a model from learning what it should."
     elif warnings:
-        verdict = f"A model can learn from these data; {_number(warnings, 'finding')} should be looked at first."
+        verdict = f"A model can learn from these data. {_number(warnings, 'finding')} should be looked at first."
     else:
         verdict = "Nothing stands in the way of a model."
     worst = [f"{f.where}: {f.what}." for f in report.findings if f.severity != "info"][:1]
@@ -142,7 +142,7 @@ def _time(report: QualityReport) -> list[tuple[str, str]]:
     time = report.time
     if time is None:
         return []
-    unit = "s" if time.unit == "second" else "cycles"
+    unit = "s" if time.unit == "second" else "cycles" if time.longest_gap != 1 else "cycle"
     facts = [("typical step", f"{decimal(time.step)} {unit}"), ("steps off it", f"{time.jitter_share:.1%}")]
     if time.gaps:
         facts += [

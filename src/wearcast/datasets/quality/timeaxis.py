@@ -106,7 +106,7 @@ def _rates(fleet: Fleet, time: TimeQuality, *, irregular: bool) -> Iterator[Find
     other = chosen[(step > OTHER_RATE * time.step) | (step * OTHER_RATE < time.step)]
     if len(other):
         who = some([fleet.units[i] for i in other])
-        what = f"{len(other)} of {len(chosen)} units are sampled at another rate than the rest"
+        what = f"{len(other)} of {len(chosen)} units: sampled at another rate than the rest"
         hint = "resample to one step: a window of ten readings must mean the same everywhere"
         yield Finding("warning", what, f"units {who}", hint, "mixed_rates", (), len(other))
     rate = fleet.schema.sampling_rate_hz

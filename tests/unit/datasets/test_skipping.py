@@ -1,0 +1,92 @@
+"""CSV rows that cannot be read: refused by line, or left out, counted and listed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wearcast import Fleet
+from wearcast.datasets.mapping import ColumnMapping
+from wearcast.datasets.reading import read_fleet
+from wearcast.errors import DataError, FleetError, FormatError
+
+GOOD = [f"1,{n},{n}.5,3" for n in range(1, 8)]
+
+
+def _read(folder: Path, rows: list[str] | list[bytes], **options: object) -> Fleet:
+    path = folder / "pumps.csv"
+    lines = [row if isinstance(row, bytes) else row.encode() for row in rows]
+    path.write_bytes(b"\n".join([b"pump,n,temp,flow", *lines, b""]))
+    mapping = ColumnMapping.model_validate({"unit": "pump", "cycle": "n", "on_error": "skip", **options})
+    return read_fleet([path], mapping, name="test")
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        ("1,9,9", "3 cells, but the header has 4"),
+        ("1,9,9,9,9", "5 cells, but the header has 4"),
+        ("1,9,warm,9", "'warm' in 'temp' is not a number"),
+        ("1,9,inf,9", "in 'temp' is not a number"),
+        ("1,nine,9,9", "the unit or the time cannot be read"),
+        (" ,9,9,9", "the unit or the time cannot be read"),
+        (b"1,9,\xb0,9", "not UTF-8"),
+    ],
+)
+@pytest.mark.parametrize("place", [0, 3, 7])
+def test_a_row_that_cannot_be_read_is_left_out_and_listed(tmp_path, bad, why, place):
+    rows = [*GOOD[:place], bad, *GOOD[place:]]
+    fleet = _read(tmp_path, rows)
+    assert fleet.frame["time"].to_list() == list(range(1, 8))
+    assert fleet.frame["temp"].to_list() == [n + 0.5 for n in range(1, 8)]
+    (note,) = (note for note in fleet.notes if note.kind == "skipped_rows")
+    assert note.count == 1
+    assert f"lines {place + 2} (line {place + 2}: " in note.message
+    assert why in note.message
+    with pytest.raises(DataError):
+        _read(tmp_path, rows, on_error="fail")
+
+
+def test_many_rows_are_counted_and_the_first_listed(tmp_path):
+    rows = [*GOOD, *("1,x,x" for _ in range(30)), "1,99,oops,3", "", "1,100,4,NA"]
+    fleet = _read(tmp_path, rows)
+    notes = {note.kind: note for note in fleet.notes}
+    assert notes["skipped_rows"].count == 31
+    assert "lines 9, 10, 11," in notes["skipped_rows"].message
+    assert "and 11 more (line 9: 3 cells" in notes["skipped_rows"].message
+    assert (notes["empty_rows"].count, notes["missing"].count) == (1, 1)
+    assert fleet.n_rows == 8
+
+
+def test_a_file_of_which_nothing_can_be_read_is_refused(tmp_path):
+    with pytest.raises(FormatError, match="not one row can be read; line 2: 2 cells"):
+        _read(tmp_path, ["1,2", "3,4"])
+
+
+def test_a_file_without_fault_has_no_note(tmp_path):
+    assert _read(tmp_path, GOOD).notes == ()
+
+
+def test_timestamps_that_cannot_be_read_are_left_out(tmp_path):
+    rows = ["A,2024-01-01 00:00,1,1", "A,yesterday,2,2", "A,2024-01-01 02:00,3,3"]
+    fleet = _read(tmp_path, rows, cycle=None, time="n")
+    assert fleet.frame["temp"].to_list() == [1, 3]
+
+
+def test_a_decimal_comma_is_read_in_batches_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("wearcast.datasets.csvfile.BATCH_ROWS", 2)
+    path = tmp_path / "p.csv"
+    path.write_text("pump;n;temp\n" + "".join(f"1;{n};{n},5\n" for n in range(5)) + "1;6\n1;7;1,5\n")
+    mapping = ColumnMapping(unit="pump", cycle="n", on_error="skip")
+    assert read_fleet([path], mapping, name="x").frame["temp"].to_list() == [0.5, 1.5, 2.5, 3.5, 4.5, 1.5]
+
+
+def test_a_bad_row_is_named_across_batches_and_in_large_files(tmp_path, monkeypatch):
+    monkeypatch.setattr("wearcast.datasets.csvfile.BATCH_ROWS", 3)
+    monkeypatch.setattr("wearcast.datasets.csvfile.AS_TEXT_BYTES", 1)
+    with pytest.raises(FleetError, match=r"row 6, column 'temp': 'warm' is not a number"):
+        _read(tmp_path, [*GOOD[:5], "1,9,warm,2", *GOOD[5:]], on_error="fail")
+    with pytest.raises(FormatError, match=r"line 7: 3 cells, but the header has 4"):
+        _read(tmp_path, [*GOOD[:5], "1,9,2", *GOOD[5:]], on_error="fail")
+    assert _read(tmp_path, [*GOOD, "1,8,NA,3"], on_error="fail").n_rows == 8
