@@ -81,20 +81,29 @@ def calibrate_scores(
     truth[np.arange(n), answer] = 1.0
     soft = (count + 1.0) / (count + k)  # Platt's targets: (N+ + 1) / (N+ + 2) for two classes
     truth = truth * soft[answer][:, None] + (1 - truth) * ((1 - soft[answer]) / max(k - 1, 1))[:, None]
-    theta = _most_likely(x, truth, np.concatenate([[1.0], np.zeros(k)]))
+    theta = _most_likely(x, truth, np.concatenate([[1.0], np.zeros(k)]), shifts_are_free=shifts)
     if theta[0] < LEAST_SLOPE:
-        theta = _most_likely(x, truth, np.concatenate([[LEAST_SLOPE], np.zeros(k)]), slope_is_free=False)
+        theta = _most_likely(
+            x, truth, np.concatenate([[LEAST_SLOPE], np.zeros(k)]), slope_is_free=False, shifts_are_free=shifts
+        )
     return float(theta[0]), tuple(theta[1:].tolist())
 
 
 def _most_likely(
-    x: NDArray[np.float64], truth: NDArray[np.float64], start: NDArray[np.float64], *, slope_is_free: bool = True
+    x: NDArray[np.float64],
+    truth: NDArray[np.float64],
+    start: NDArray[np.float64],
+    *,
+    slope_is_free: bool = True,
+    shifts_are_free: bool = True,
 ) -> NDArray[np.float64]:
     """Slope and shifts, `(1 + k,)`; a shift of all classes alike changes nothing, so the shifts sum to 0."""
     n, k = truth.shape
     hold = np.zeros((k + 1, k + 1))
     hold[0, 0] = 1e-6 * n if slope_is_free else 1e12 * n
     hold[1:, 1:] = max(n, 1)
+    if not shifts_are_free:
+        hold[1:, 1:] += 1e12 * n * np.eye(k)
 
     def loss(at: NDArray[np.float64]) -> float:
         away = at - start
@@ -111,8 +120,6 @@ def _most_likely(
         hessian[0, 1:] += px.sum(axis=0)
         hessian[1:, 0] = hessian[0, 1:]
         hessian[1:, 1:] += np.diag(p.sum(axis=0)) - p.T @ p
-        if not shifts:
-            gradient[1:], hessian[0, 1:], hessian[1:, 0] = 0.0, 0.0, 0.0
         step = np.linalg.solve(hessian + 1e-9 * np.eye(k + 1), gradient)
         size = 1.0
         while size > 1e-6 and loss(theta - size * step) > loss(theta):

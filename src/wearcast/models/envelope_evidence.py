@@ -200,7 +200,7 @@ def _fit(
     hiding = len(np.unique(row_unit[~line & (answer == layout.inner)]))
     doubt = (
         1.0 / (len(np.unique(row_unit[line])) + 2.0),
-        min((hiding + 1.0) / (len(np.unique(row_unit[~line])) + 2.0), 0.5),
+        min((hiding + 1.0) / (len(np.unique(row_unit[~line])) + 2.0), 0.25),
     )
     colour = answer != layout.inner
     label = np.searchsorted(layout.hidden, answer[colour])
