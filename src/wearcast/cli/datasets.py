@@ -231,13 +231,13 @@ def _write_mapping(path: Path, source: str, columns: MappingFlags) -> None:
     from wearcast.cli.sources import column_mapping
     from wearcast.datasets import FilesDataset, resolve_source
     from wearcast.datasets.mapping import guess
-    from wearcast.datasets.reading import find_files, open_table
+    from wearcast.datasets.opening import open_tables
     from wearcast.errors import UsageError
 
     if not isinstance(resolve_source(source), FilesDataset):
         raise UsageError(f"{source} knows its columns", where="--write-mapping", hint="a mapping is for files")
     mapping = column_mapping(columns)
     if mapping is None:
-        first = find_files([source])[0]
-        mapping, _ = guess(open_table(first).kinds, str(first))
+        with open_tables([source], None) as (tables, _):
+            mapping, _ = guess(tables[0].kinds, str(source))
     write_whole(path, mapping.to_yaml().encode())

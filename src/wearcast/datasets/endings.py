@@ -68,7 +68,7 @@ def _which(value: Any) -> str:
 
 
 if TYPE_CHECKING:
-    Ending: TypeAlias = Any  # one of those below; callers tell them apart with isinstance
+    Ending: TypeAlias = Outcome | FailureTable | FailureRows | FailureMark | RemainingLife
 else:
     Ending = Annotated[
         Annotated[Outcome, Tag("Outcome")]

@@ -49,8 +49,9 @@ def value_metrics(
         levels: of the quantiles, 0.5 among them.
         value: what came, `(n, steps, k)`.
         known: whether it is known, `(n, steps, k)`.
-        last: last known value at the time of forecast, `(n, k)`.
+        last: last known value at the time of forecast, `(n, k)`; where it is NaN (no reading yet) nothing is scored.
     """
+    known = known & np.isfinite(last)[:, None]
     y, q = value[known].astype(np.float64), quantiles[known]
     if not len(y):
         return {}
@@ -114,6 +115,7 @@ def evaluate_values(bundle: Forecaster, fleet: Fleet, *, split: str, seed: int |
     figures = value_metrics(forecast.quantiles, forecast.quantile_levels, value, known, last)
     blank = dict.fromkeys(("mse", "mae", "crps", "mse_persistence", "mae_persistence", "crps_persistence"))
     named = {name: value if np.isfinite(value) else None for name, value in figures.items()} or blank
+    known = known & np.isfinite(last)[:, None]
     scored = known.any(axis=(1, 2))
     ends = np.searchsorted(rows, fleet.offsets[1:] - 1)
     chosen = np.unique(np.concatenate([np.flatnonzero(scored)[:: max(1, int(scored.sum()) // 500)], ends]))
@@ -125,7 +127,7 @@ def evaluate_values(bundle: Forecaster, fleet: Fleet, *, split: str, seed: int |
         metrics=named,
         n_windows=len(forecast),
         n_scored=int(scored.sum()),
-        mae_by_step=(errors * known).sum(axis=(1, 3)) / weight,
+        mae_by_step=np.where(known, errors, 0.0).sum(axis=(1, 3)) / weight,
         sample=forecast.select(chosen),
         sample_rows=rows[chosen],
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +102,14 @@ class Judged:
         table = Table(title=f"{self.record.recipe} on {self.record.dataset} {self.record.split}")
         table.add_column("figure")
         table.add_column("value", justify="right")
-        for name, value in self.metrics.items():
-            if isinstance(value, int | float) or value is None:
-                table.add_row(name, Text("—" if value is None else f"{value:.4g}"))
+        for name, value in self.figures():
+            table.add_row(name, Text(value))
         return table
+
+    def figures(self) -> Iterator[tuple[str, str]]:
+        """Name and text of each figure, those of a group with its name before them."""
+        for name, value in self.metrics.items():
+            group = value.items() if isinstance(value, dict) else [("", value)]
+            for inner, number in group:
+                if isinstance(number, int | float) or number is None:
+                    yield f"{name}.{inner}" if inner else name, "—" if number is None else f"{number:.4g}"

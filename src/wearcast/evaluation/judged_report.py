@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from wearcast.evaluation import plots
 from wearcast.evaluation.classification import ClassEvaluation
 from wearcast.evaluation.forecasting import ValueEvaluation
@@ -23,7 +21,7 @@ def judged_content(evaluation: ClassEvaluation | ValueEvaluation) -> dict[str, A
         "e": evaluation,
         "summary": _classes(evaluation) if isinstance(evaluation, ClassEvaluation) else _values(evaluation),
         "confusion": _confusion(evaluation) if classes and evaluation.n_scored else None,  # type: ignore[arg-type]
-        "figures": list(_figures(evaluation.metrics)),
+        "figures": list(evaluation.figures()),
     }
 
 
@@ -95,12 +93,3 @@ def _values(evaluation: ValueEvaluation) -> list[str]:
 def _confusion(evaluation: ClassEvaluation) -> dict[str, Any]:
     names = [plots.clean(name) for name in evaluation.forecast.classes]
     return {"classes": names, "rows": list(zip(names, evaluation.counts.tolist(), strict=True))}
-
-
-def _figures(metrics: Any, prefix: str = "") -> Any:
-    for name, value in metrics.items():
-        if isinstance(value, dict):
-            yield from (() if name == "confusion" else _figures(value, f"{name}."))
-        elif not isinstance(value, list):
-            number = isinstance(value, int | float) and np.isfinite(value)
-            yield f"{prefix}{name}", f"{value:.4g}" if number else "—"

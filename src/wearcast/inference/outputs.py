@@ -75,7 +75,7 @@ class QuantileOutput(Strict):
     kind: Literal["quantiles"] = "quantiles"
     columns: tuple[str, ...]
     quantile_levels: Knots
-    mean: Knots = Field(description="Of each column in training; not used where `relative`.")
+    mean: Knots = Field(description="Of each column in training; where `relative`, of a column without a reading yet.")
     sd: Knots = Field(description="Of each column in training, or of its change where `relative`.")
     relative: bool = Field(description="Whether the numbers are changes from the last reading.")
     spread: tuple[Knots, ...] = Field(
@@ -87,7 +87,8 @@ class QuantileOutput(Strict):
 
         Args:
             raw: `(n, steps, k, n_levels)`.
-            last: last known value of each column, `(n, k)`; read if `relative`.
+            last: last known value of each column, `(n, k)`; read if `relative`. Where it is NaN (no reading yet), the
+                mean in training stands for it.
 
         Raises:
             ModelError: `last` is not given and the numbers are changes from it.
@@ -99,7 +100,9 @@ class QuantileOutput(Strict):
             centre = scaled[..., [self.quantile_levels.index(0.5)]]
             scaled = centre + (scaled - centre) * np.array(self.spread, dtype=np.float32)[:, None, :]
         mean, sd = (np.array(numbers, dtype=np.float32)[:, None] for numbers in (self.mean, self.sd))
-        base = last[:, None, :, None] if self.relative and last is not None else mean
+        base = mean
+        if self.relative and last is not None:
+            base = np.where(np.isnan(last), mean[:, 0], last)[:, None, :, None]
         # Monotone rearrangement (Chernozhukov, Fernández-Val & Galichon 2010): calibrated levels could cross.
         values: NDArray[np.float32] = np.sort(base + scaled * sd, axis=3)
         return values

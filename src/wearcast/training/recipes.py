@@ -10,8 +10,9 @@ from wearcast.config import nearest
 from wearcast.config.checking import parse
 from wearcast.config.inheritance import load, overrides, replace
 from wearcast.datasets import ColumnMapping, FailureTable, FilesDataset
+from wearcast.datasets.endings import Ending
+from wearcast.datasets.sqltable import is_url, whole_url
 from wearcast.errors import ConfigError
-from wearcast.schema import Outcome
 
 if TYPE_CHECKING:
     from wearcast.config.document import Document
@@ -102,6 +103,8 @@ def _located(dataset: FilesDataset, document: Document) -> FilesDataset:
     def whole(path: str, *trail: str | int) -> str:
         place = document.place(("dataset", *trail))
         folder = Path() if place.line is None else Path(place.source).parent
+        if is_url(path):
+            return whole_url(path, folder)
         full = folder / Path(path).expanduser()
         return str(full.parent.resolve() / full.name)  # a link keeps its name: it may point elsewhere tomorrow
 
@@ -110,7 +113,7 @@ def _located(dataset: FilesDataset, document: Document) -> FilesDataset:
             return whole(paths, key)
         return tuple(whole(path, key, i) for i, path in enumerate(paths))
 
-    def ends(value: Outcome | FailureTable | None, *trail: str) -> Outcome | FailureTable | None:
+    def ends(value: Ending | None, *trail: str) -> Ending | None:
         if not isinstance(value, FailureTable):
             return value
         return value.model_copy(update={"failures": whole(value.failures, *trail, "failures")})

@@ -333,7 +333,8 @@ class ScaledFuture:
     """Future values in standard deviations from a base.
 
     Attributes:
-        base: one a column, `(n_columns,)`, or one a row and column, `(n_rows, n_columns)`.
+        base: one a column, `(n_columns,)`, or one a row and column, `(n_rows, n_columns)`; what comes after one that
+            is NaN is not known.
     """
 
     labels: FutureLabels
@@ -349,6 +350,7 @@ class ScaledFuture:
         """See `Labels`: both `(n, steps, n_columns)`."""
         value, known = self.labels.at(rows)
         base = self.base[rows][:, None] if self.base.ndim == 2 else self.base
+        known = known & np.isfinite(base)
         return np.where(known, (value - base) / self.sd, np.float32(0)), known
 
 

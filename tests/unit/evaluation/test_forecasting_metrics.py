@@ -90,6 +90,12 @@ class TestFigures:
         worse = {**case, "value": np.where(case["known"], case["value"], np.float32("nan"))}
         assert value_metrics(levels=LEVELS, **worse) == value_metrics(levels=LEVELS, **case)
 
+    def test_a_column_without_a_reading_yet_is_not_scored(self) -> None:
+        case = make_values()
+        expected = value_metrics(levels=LEVELS, **{name: array[5:] for name, array in case.items()})
+        case["last"][:5] = np.nan
+        assert value_metrics(levels=LEVELS, **case) == expected
+
     def test_without_a_known_value_there_is_no_figure(self) -> None:
         case = make_values()
         case["known"][:] = False

@@ -142,6 +142,10 @@ class TestNumbers:
         with pytest.raises(ModelError, match="last reading"):
             VALUES.quantiles(np.zeros((1, 2, 2, 3)), None)
 
+    def test_changes_of_a_column_without_a_reading_yet_are_from_its_mean(self) -> None:
+        found = VALUES.quantiles(np.zeros((1, 2, 2, 3)), np.array([[np.nan, 7.0]], dtype=np.float32))
+        assert found[0, 1].tolist() == [[10.0] * 3, [7.0] * 3]
+
     def test_quantiles_that_cross_are_put_in_order(self) -> None:
         crossed = np.array([3.0, 0.0, -3.0]).reshape(1, 1, 1, 3).repeat(2, axis=1).repeat(2, axis=2)
         found = VALUES.quantiles(crossed, np.zeros((1, 2), dtype=np.float32))

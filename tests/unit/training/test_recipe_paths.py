@@ -99,3 +99,13 @@ def test_a_missing_file_below_is_named_with_the_line_that_asks_for_it(project: P
     )
     with pytest.raises(ConfigError, match=r"no such file \(did you mean 'top.yaml'\?\)"):
         load_experiment("../tap.yaml")
+
+
+def test_a_target_is_a_rul_unless_it_says_otherwise():
+    """`--set target.max_rul=400` on a recipe without a target."""
+    from wearcast.target import RulTarget
+    from wearcast.training.recipes import load_experiment
+
+    target = load_experiment("lightgbm", ("target.max_rul=400", "dataset.kind=simulated")).target
+    assert isinstance(target, RulTarget)
+    assert target.max_rul == 400
