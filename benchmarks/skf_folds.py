@@ -37,7 +37,7 @@ NETWORK = (
     "window.context_length=2048",
     "backbone={kind: cnn_bilstm, channels: 16, hidden: 16, kernel_size: 11, strides: [4, 4, 4], dropout: 0.2}",
     "split.by=time",
-    "trainer={max_epochs: 15, batch_size: 64, epoch_share: 1.0, level_noise: 0.0, deviation_noise: 0.0}",
+    "trainer={max_epochs: 30, batch_size: 64, epoch_share: 1.0, level_noise: 0.0, deviation_noise: 0.0}",
 )
 VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "recipe skf-fault, segments of 0.5 s": ("evidence", ()),
@@ -103,7 +103,7 @@ def main() -> None:
             print(f"{name:40s}{figures}{time.perf_counter() - began:7.0f}", flush=True)
     if "leak" in args.only:
         print("random windows of the same recordings (leaks)")
-        short = ("trainer.patience=15", "features.every=2048")
+        short = ("trainer.patience=30", "features.every=1024")
         chosen = {"LightGBM": TREES, "envelope evidence": (), "CNN-BiLSTM": (*NETWORK, *short)}
         for name, overrides in chosen.items():
             rows[f"leaking, {name}"] = [leaking(overrides)]
