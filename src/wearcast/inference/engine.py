@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wearcast.errors import UsageError
-from wearcast.features import Features, SequenceFeatures, SignalFeatures, hold_last
+from wearcast.features import Features, SequenceFeatures, SignalFeatures
 from wearcast.fleet import Fleet
 from wearcast.forecast import Forecast, Moments
 from wearcast.inference.outputs import Output, QuantileOutput
@@ -143,6 +143,11 @@ def forecast_rows(offsets: NDArray[np.int64], every: int | None) -> NDArray[np.i
 
 
 def last_known(fleet: Fleet, columns: Sequence[str], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Last known value of each column at each of these rows, `(n, n_columns)`; 0 where there was none yet."""
+    """Last known value of each column at each of these rows, `(n, n_columns)`; NaN where there was none yet."""
     start = np.repeat(fleet.offsets[:-1], np.diff(fleet.offsets))
-    return np.stack([hold_last(fleet.frame[column].to_numpy(), start)[rows] for column in columns], axis=1)
+    out = np.empty((len(rows), len(columns)), dtype=np.float32)
+    for i, column in enumerate(columns):
+        value = fleet.frame[column].to_numpy()
+        known = np.maximum.accumulate(np.where(np.isnan(value), -1, np.arange(len(value))))
+        out[:, i] = np.where(known >= start, value[known], np.nan)[rows]
+    return out

@@ -9,9 +9,10 @@ import polars as pl
 import pytest
 from tests.fixtures.bundles import KINDS, TrainedByKind
 
+from wearcast import Fleet
 from wearcast.errors import BundleCorruptError, FleetError, UsageError
 from wearcast.inference import OnnxSession
-from wearcast.inference.engine import BATCH, forecast_rows
+from wearcast.inference.engine import BATCH, forecast_rows, last_known
 from wearcast.inference.tables import table_columns, table_of
 
 
@@ -120,3 +121,18 @@ def test_a_graph_that_is_none_is_refused(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"not a graph")
     with pytest.raises(BundleCorruptError, match="cannot read the model"):
         OnnxSession(tmp_path / "model.onnx", threads=1)
+
+
+def test_the_last_known_value_is_of_the_same_unit_or_none():
+    frame = pl.DataFrame(
+        {
+            "u": [1, 1, 1, 2, 2],
+            "c": [1, 2, 3, 1, 2],
+            "x": [5.0, None, 7.0, None, 9.0],
+            "y": [None, 1.0, None, 2.0, None],
+        }
+    )
+    fleet = Fleet.from_frame(frame, unit="u", cycle="c", sensors=["x", "y"])
+    found = last_known(fleet, ("x", "y"), np.arange(5))
+    np.testing.assert_array_equal(found[:, 0], [5, 5, 7, np.nan, 9])
+    np.testing.assert_array_equal(found[:, 1], [np.nan, 1, 1, 2, 2])
