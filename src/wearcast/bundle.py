@@ -25,6 +25,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from wearcast.config import Strict
@@ -127,12 +129,16 @@ class Bundle:
             model=m.model,
         )
 
+    def rows(self, fleet: Fleet) -> NDArray[np.int64]:
+        """Readings of which a window is taken: those that `predict` forecasts at when `every` is 1."""
+        return self.engine.rows(fleet)
+
     def predict(self, fleet: Fleet, *, every: int | None = None, without: Collection[str] = ()) -> Forecast:
         """Forecast each unit at its last reading, or at every `every`-th reading counted back from it.
 
         Args:
             fleet: has the model's columns and unit of time.
-            every: step between forecasts, in readings; None for the last reading only.
+            every: step between forecasts, in readings of which a window is taken; None for the last reading only.
             without: sensors to be seen as if they had never moved (for attribution).
 
         Raises:

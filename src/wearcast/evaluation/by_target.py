@@ -15,7 +15,7 @@ AnyEvaluation = Evaluation | ClassEvaluation | ValueEvaluation
 
 
 def evaluate(bundle: Forecaster, fleet: Fleet, *, split: str = "test", seed: int | None = None) -> AnyEvaluation:
-    """Forecast each reading of a fleet once and score what can be scored.
+    """Forecast each window of a fleet once and score what can be scored.
 
     Args:
         bundle: what forecasts.
@@ -25,7 +25,7 @@ def evaluate(bundle: Forecaster, fleet: Fleet, *, split: str = "test", seed: int
 
     Raises:
         FleetError: the fleet is empty.
-        ModelError: the bundle did not forecast each reading once, or forecast something that is not a number.
+        ModelError: the bundle did not forecast each window once, or forecast something that is not a number.
     """
     if fleet.n_units == 0:
         raise FleetError("there is no unit to evaluate", where=fleet.name)

@@ -59,7 +59,9 @@ def _kaplan_meier_quantiles(
     return np.asarray(np.maximum.accumulate(quantiles))
 
 
-def calibrate_scores(scores: NDArray[Any], answer: NDArray[np.int64]) -> tuple[float, tuple[float, ...]]:
+def calibrate_scores(
+    scores: NDArray[Any], answer: NDArray[np.int64], *, shifts: bool = True
+) -> tuple[float, tuple[float, ...]]:
     """Slope and shifts under which `softmax(slope · score + shift)` is most likely on held-out rows.
 
     Platt 1999 for two classes, vector scaling with one slope for more (Guo et al. 2017), with Platt's prior counts so
@@ -69,6 +71,7 @@ def calibrate_scores(scores: NDArray[Any], answer: NDArray[np.int64]) -> tuple[f
     Args:
         scores: `(n, k)`.
         answer: class of each row, `(n,)`.
+        shifts: or the slope alone (temperature scaling, Guo et al. 2017), which leaves the likeliest class as it is.
     """
     n, k = scores.shape
     x = np.asarray(scores, dtype=np.float64)
@@ -78,20 +81,29 @@ def calibrate_scores(scores: NDArray[Any], answer: NDArray[np.int64]) -> tuple[f
     truth[np.arange(n), answer] = 1.0
     soft = (count + 1.0) / (count + k)  # Platt's targets: (N+ + 1) / (N+ + 2) for two classes
     truth = truth * soft[answer][:, None] + (1 - truth) * ((1 - soft[answer]) / max(k - 1, 1))[:, None]
-    theta = _most_likely(x, truth, np.concatenate([[1.0], np.zeros(k)]))
+    theta = _most_likely(x, truth, np.concatenate([[1.0], np.zeros(k)]), shifts_are_free=shifts)
     if theta[0] < LEAST_SLOPE:
-        theta = _most_likely(x, truth, np.concatenate([[LEAST_SLOPE], np.zeros(k)]), slope_is_free=False)
+        theta = _most_likely(
+            x, truth, np.concatenate([[LEAST_SLOPE], np.zeros(k)]), slope_is_free=False, shifts_are_free=shifts
+        )
     return float(theta[0]), tuple(theta[1:].tolist())
 
 
 def _most_likely(
-    x: NDArray[np.float64], truth: NDArray[np.float64], start: NDArray[np.float64], *, slope_is_free: bool = True
+    x: NDArray[np.float64],
+    truth: NDArray[np.float64],
+    start: NDArray[np.float64],
+    *,
+    slope_is_free: bool = True,
+    shifts_are_free: bool = True,
 ) -> NDArray[np.float64]:
     """Slope and shifts, `(1 + k,)`; a shift of all classes alike changes nothing, so the shifts sum to 0."""
     n, k = truth.shape
     hold = np.zeros((k + 1, k + 1))
     hold[0, 0] = 1e-6 * n if slope_is_free else 1e12 * n
     hold[1:, 1:] = max(n, 1)
+    if not shifts_are_free:
+        hold[1:, 1:] += 1e12 * n * np.eye(k)
 
     def loss(at: NDArray[np.float64]) -> float:
         away = at - start

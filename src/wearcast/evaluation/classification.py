@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from wearcast.errors import ModelError
 from wearcast.evaluation.judged import Judged, Record
-from wearcast.evaluation.protocol import Forecaster, in_order
+from wearcast.evaluation.protocol import Forecaster, at_each_window, fleet_at
 from wearcast.fleet import Fleet
 from wearcast.forecast import ClassForecast
 from wearcast.schema import SECONDS
@@ -155,7 +155,7 @@ class ClassEvaluation(Judged):
     """Class forecasts, judged.
 
     Attributes:
-        forecast: at each reading, in the fleet's order.
+        forecast: at each window, in the fleet's order.
         answer: true class of each forecast, `(n,)`.
         known: whether it is known, `(n,)`.
     """
@@ -177,23 +177,23 @@ class ClassEvaluation(Judged):
 
 
 def evaluate_classes(bundle: Forecaster, fleet: Fleet, *, split: str, seed: int | None) -> ClassEvaluation:
-    """Forecast each reading of a fleet once and score what can be scored.
+    """Forecast each window of a fleet once and score what can be scored.
 
     Raises:
-        ModelError: the bundle does not forecast classes, or not once a reading.
+        ModelError: the bundle does not forecast classes, or not once a window.
     """
-    forecast = in_order(bundle.predict(fleet, every=1), fleet)
+    forecast, rows = at_each_window(bundle, fleet)
     target = bundle.manifest.target
     if not isinstance(forecast, ClassForecast) or not isinstance(target, FailureTarget | FaultTarget):
         raise ModelError("the bundle does not forecast classes", where=str(bundle.path))
     answer, known = (
-        target.labels(fleet).at(np.arange(fleet.n_rows))
+        target.labels(fleet).at(rows)
         if _has_truth(target, fleet)
-        else (np.zeros(fleet.n_rows, dtype=np.int64), np.zeros(fleet.n_rows, dtype=np.bool_))
+        else (np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=np.bool_))
     )
     judged = ClassEvaluation(
         record=Record.of(bundle, fleet, split, seed),
-        fleet=fleet,
+        fleet=fleet_at(fleet, rows),
         metrics={},
         n_windows=len(forecast),
         n_scored=int(known.sum()),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wearcast.errors import ModelError
 from wearcast.evaluation.judged import Judged, Record
-from wearcast.evaluation.protocol import Forecaster, in_order
+from wearcast.evaluation.protocol import Forecaster, at_each_window
 from wearcast.fleet import Fleet
 from wearcast.forecast import SensorForecast
 from wearcast.inference.engine import last_known
@@ -101,16 +101,15 @@ class ValueEvaluation(Judged):
 
 
 def evaluate_values(bundle: Forecaster, fleet: Fleet, *, split: str, seed: int | None) -> ValueEvaluation:
-    """Forecast from each reading of a fleet once and score what can be scored.
+    """Forecast from each window of a fleet once and score what can be scored.
 
     Raises:
-        ModelError: the bundle does not forecast future values, or not once a reading.
+        ModelError: the bundle does not forecast future values, or not once a window.
     """
-    forecast = in_order(bundle.predict(fleet, every=1), fleet)
+    forecast, rows = at_each_window(bundle, fleet)
     target = bundle.manifest.target
     if not isinstance(forecast, SensorForecast) or not isinstance(target, SensorTarget):
         raise ModelError("the bundle does not forecast future values", where=str(bundle.path))
-    rows = np.arange(fleet.n_rows)
     value, known = target.labels(fleet, forecast.quantiles.shape[1]).at(rows)
     last = last_known(fleet, target.columns, rows)
     figures = value_metrics(forecast.quantiles, forecast.quantile_levels, value, known, last)
@@ -118,7 +117,8 @@ def evaluate_values(bundle: Forecaster, fleet: Fleet, *, split: str, seed: int |
     named = {name: value if np.isfinite(value) else None for name, value in figures.items()} or blank
     known = known & np.isfinite(last)[:, None]
     scored = known.any(axis=(1, 2))
-    chosen = np.unique(np.concatenate([rows[scored][:: max(1, int(scored.sum()) // 500)], fleet.offsets[1:] - 1]))
+    ends = np.searchsorted(rows, fleet.offsets[1:] - 1)
+    chosen = np.unique(np.concatenate([np.flatnonzero(scored)[:: max(1, int(scored.sum()) // 500)], ends]))
     weight = np.maximum(known.sum(axis=(0, 2)), 1)
     errors = np.stack([np.abs(forecast.value - value), np.abs(last[:, None] - value)])
     return ValueEvaluation(
@@ -129,5 +129,5 @@ def evaluate_values(bundle: Forecaster, fleet: Fleet, *, split: str, seed: int |
         n_scored=int(scored.sum()),
         mae_by_step=np.where(known, errors, 0.0).sum(axis=(1, 3)) / weight,
         sample=forecast.select(chosen),
-        sample_rows=chosen,
+        sample_rows=rows[chosen],
     )

@@ -51,7 +51,7 @@ class Judged:
 
     Attributes:
         record: whose forecasts, of what.
-        fleet: the fleet.
+        fleet: the fleet; of a class forecast at the readings that were forecast at.
         metrics: value of each figure, None where the truth is not known.
         n_windows: how many forecasts there are.
         n_scored: how many of them have a known truth.

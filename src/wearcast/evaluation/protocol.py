@@ -13,9 +13,9 @@ Units whose end of life is not known are forecast but not scored, and the result
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import polars as pl
@@ -50,12 +50,12 @@ __all__ = [
     "Manifest",
     "TrainingData",
     "UnitCoverage",
+    "at_each_window",
     "evaluate_rul",
-    "in_order",
+    "fleet_at",
 ]
 
 Floats = NDArray[np.float64]
-F = TypeVar("F", bound=Forecast)
 ProtocolName = Literal["last", "trajectory"]
 Truth = Literal["known", "partial", "unknown"]
 Value = float | None | dict[str, Any]
@@ -106,8 +106,11 @@ class Forecaster(Protocol):
     def manifest(self) -> Manifest:
         """Its description of itself."""
 
+    def rows(self, fleet: Fleet) -> NDArray[np.int64]:
+        """Readings of which it takes a window: those that `predict` forecasts at when `every` is 1."""
+
     def predict(self, fleet: Fleet, *, every: int | None = None, without: Collection[str] = ()) -> Forecast:
-        """Forecast the last reading of each unit, or each `every`-th one; sensors in `without` are seen healthy."""
+        """Forecast the last reading of each unit, or each `every`-th of `rows`; those in `without` are seen healthy."""
 
 
 @dataclass(frozen=True)
@@ -161,8 +164,8 @@ class Evaluation:
         seed: seed of the training.
         trained_on: whether the model was trained on this very fleet, so that nothing here says how it does on others.
         protocol: which windows the point metrics, coverage, width and CRPS are over.
-        fleet: the fleet.
-        forecast: a forecast at each reading, in the fleet's order.
+        fleet: the fleet, at the readings that were forecast at.
+        forecast: a forecast at each window, in the fleet's order.
         true_rul: true RUL of each forecast, `(n,)`, NaN where it is not known.
         metrics: value of each metric, None where the truth is not known.
         prognostics: one a unit whose truth is known.
@@ -285,7 +288,7 @@ class Evaluation:
 
 
 def evaluate_rul(bundle: Forecaster, fleet: Fleet, *, split: str = "test", seed: int | None = None) -> Evaluation:
-    """Forecast each reading of a fleet once and score what can be scored.
+    """Forecast each window of a fleet once and score what can be scored.
 
     Args:
         bundle: what forecasts.
@@ -295,15 +298,17 @@ def evaluate_rul(bundle: Forecaster, fleet: Fleet, *, split: str = "test", seed:
 
     Raises:
         FleetError: the fleet is empty.
-        ModelError: the bundle did not forecast each reading once, or forecast something that is not a number.
+        ModelError: the bundle did not forecast each window once, or forecast something that is not a number.
     """
     if fleet.n_units == 0:
         raise FleetError("there is no unit to evaluate", where=fleet.name)
-    forecast = in_order(bundle.predict(fleet, every=1), fleet)
+    forecast, rows_judged = at_each_window(bundle, fleet)
     if not isinstance(forecast, RulForecast):
         raise ModelError("the bundle does not forecast a remaining useful life", where=str(bundle.path))
     if not np.isfinite(forecast.distribution.survival).all():
         raise ModelError("the forecast holds values that are not numbers", where=forecast.model)
+    fingerprint = fleet.fingerprint
+    fleet = fleet_at(fleet, rows_judged)
     remaining, known = fleet.rul()
     truth = np.where(known, remaining, np.nan)
     last = fleet.offsets[1:] - 1
@@ -319,7 +324,7 @@ def evaluate_rul(bundle: Forecaster, fleet: Fleet, *, split: str = "test", seed:
         split=split,
         target=manifest.target.kind,
         seed=manifest.seed if seed is None else seed,
-        trained_on=manifest.data.fingerprint == fleet.fingerprint,
+        trained_on=manifest.data.fingerprint == fingerprint,
         protocol=protocol,
         fleet=fleet,
         forecast=forecast,
@@ -332,19 +337,27 @@ def evaluate_rul(bundle: Forecaster, fleet: Fleet, *, split: str = "test", seed:
     )
 
 
-def in_order(forecast: F, fleet: Fleet) -> F:
-    """The forecast with its rows in the fleet's order, one a reading.
+def at_each_window(bundle: Forecaster, fleet: Fleet) -> tuple[Forecast, NDArray[np.int64]]:
+    """A forecast at every reading of which the bundle takes a window, and those rows of the fleet, in its order.
 
     Raises:
-        ModelError: it is not one a reading.
+        ModelError: it is not one a window.
     """
+    rows = bundle.rows(fleet)
+    forecast = bundle.predict(fleet, every=1)
     key = pl.DataFrame({"unit": forecast.unit, "time": forecast.time}).with_row_index("forecast")
-    rows = fleet.frame.select("unit", "time").join(key, on=["unit", "time"], how="left", maintain_order="left")
-    index = rows["forecast"]
-    if len(index) != fleet.n_rows or len(forecast) != fleet.n_rows or index.null_count():
-        raise ModelError(f"{len(forecast)} forecasts for {fleet.n_rows} readings", where=forecast.model)
+    wanted = fleet.frame.select("unit", "time")
+    wanted = wanted if len(rows) == fleet.n_rows else wanted[rows]
+    index = wanted.join(key, on=["unit", "time"], how="left", maintain_order="left")["forecast"]
+    if len(index) != len(rows) or len(forecast) != len(rows) or index.null_count():
+        raise ModelError(f"{len(forecast)} forecasts for {len(rows)} readings", where=forecast.model)
     order = index.to_numpy().astype(np.intp)
-    return forecast if (order == np.arange(len(order))).all() else forecast.select(order)
+    return (forecast if (order == np.arange(len(order))).all() else forecast.select(order)), rows
+
+
+def fleet_at(fleet: Fleet, rows: NDArray[np.int64]) -> Fleet:
+    """The fleet with these readings only, those of forecasts that are judged."""
+    return fleet if len(rows) == fleet.n_rows else replace(fleet, frame=fleet.frame[rows])
 
 
 def _protocol(last_truth: Floats) -> ProtocolName:

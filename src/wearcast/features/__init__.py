@@ -4,17 +4,30 @@ from wearcast.features.blocks import row_blocks
 from wearcast.features.derived import Derived, with_derived
 from wearcast.features.healthy_start import healthy_start
 from wearcast.features.hold import hold_last
-from wearcast.features.spec import Features, SequenceFeatures, StatisticsFeatures
+from wearcast.features.signal import signal_features, signal_names
+from wearcast.features.spec import (
+    EnvelopeLines,
+    Features,
+    SequenceFeatures,
+    SignalFeatures,
+    StatisticsFeatures,
+    WaveletPackets,
+)
 from wearcast.features.statistics import statistic_names, window_statistics
 
 __all__ = [
     "Derived",
+    "EnvelopeLines",
     "Features",
     "SequenceFeatures",
+    "SignalFeatures",
     "StatisticsFeatures",
+    "WaveletPackets",
     "healthy_start",
     "hold_last",
     "row_blocks",
+    "signal_features",
+    "signal_names",
     "statistic_names",
     "window_statistics",
     "with_derived",

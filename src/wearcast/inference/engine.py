@@ -9,52 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wearcast.errors import UsageError
-from wearcast.features import StatisticsFeatures, window_statistics
+from wearcast.features import Features, SequenceFeatures, SignalFeatures
 from wearcast.fleet import Fleet
 from wearcast.forecast import Forecast, Moments
 from wearcast.inference.outputs import Output, QuantileOutput
 from wearcast.inference.session import OnnxSession
+from wearcast.inference.tables import flat_signal, table_of
 from wearcast.windows import Channels, Preprocessing, Windows, WindowSpec
 
-__all__ = ["Engine", "forecast_rows", "last_known", "table_columns", "table_of"]
+__all__ = ["Engine", "forecast_rows", "last_known", "moments"]
 
 BATCH = 512
-
-
-def table_of(channels: Channels, rows: NDArray[np.int64], features: StatisticsFeatures) -> NDArray[np.float32]:
-    """Input of a model that reads tables: statistics of the readings, the other channels as they are at the row.
-
-    Returns:
-        `(n, n_columns)`, columns as `table_columns` names them.
-    """
-    n = channels.n_sensors
-    levels = channels.values[:, :n]
-    statistics = window_statistics(levels, channels.start, rows, features.scales)
-    parts = [statistics, channels.values[rows, n:]]
-    home = channels.home_at(rows)
-    if home is not None:
-        parts.append(levels[rows] - home)
-        if features.scales:  # with less noise: of the mean of the shortest window
-            parts.append(statistics[:, :n] - home)
-    static = channels.static[channels.unit_of(rows)]
-    return np.concatenate([*parts, static], axis=1)
-
-
-def table_columns(preprocessing: Preprocessing, features: StatisticsFeatures) -> tuple[str, ...]:
-    """Names of the columns of `table_of`."""
-    from wearcast.features import statistic_names
-
-    sensors = [scale.column for scale in preprocessing.sensors]
-    kinds = ("deviation", *(["recent_deviation"] if features.scales else [])) if features.deviation else ()
-    deviations = [f"{name}_{kind}" for kind in kinds for name in sensors]
-    statics = [f"static_{i}" for i in range(preprocessing.n_static)]
-    return (
-        *statistic_names(sensors, features.scales),
-        *(scale.column for scale in preprocessing.inputs),
-        *(["age"] if features.age else []),
-        *deviations,
-        *statics,
-    )
 
 
 @dataclass(frozen=True)
@@ -72,7 +37,8 @@ class Engine:
 
         Args:
             fleet: has the columns and the unit of time that the model was trained on.
-            every: step between forecasts in readings; None for the last reading only.
+            every: step between forecasts, in readings of which a window is taken (see `rows`); None for the last
+                reading only.
             without: sensors to be seen as if they had never moved (for attribution).
 
         Raises:
@@ -83,7 +49,7 @@ class Engine:
         if unknown := [name for name in without if name not in known]:
             raise UsageError(f"there is no sensor {unknown[0]!r} to leave out", where=fleet.name)
         channels = self.preprocessing.transform(fleet, without=without)
-        rows = forecast_rows(fleet.offsets, every)
+        rows = self.rows(fleet, every)
         moments = Moments(
             unit=fleet.frame["unit"].gather(rows),
             time=fleet.frame["time"].gather(rows),
@@ -94,11 +60,15 @@ class Engine:
         last = last_known(fleet, self.output.columns, rows) if isinstance(self.output, QuantileOutput) else None
         return self.output.forecast(self.raw(channels, rows), moments, last)
 
+    def rows(self, fleet: Fleet, every: int | None = 1) -> NDArray[np.int64]:
+        """Readings at which `forecast` forecasts; see `moments`."""
+        return moments(self.preprocessing.features, fleet.offsets, every)
+
     def raw(self, channels: Channels, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """What the graph gives for windows that end at `rows`, not calibrated: `(n, …)`."""
         out = np.empty((len(rows), *self.session.shape), dtype=np.float32)
         features = self.preprocessing.features
-        if isinstance(features, StatisticsFeatures):
+        if not isinstance(features, SequenceFeatures):
             table = table_of(channels, rows, features)
             for at in range(0, len(rows), BATCH):
                 out[at : at + BATCH] = self.session.run({"table": table[at : at + BATCH]})
@@ -110,17 +80,49 @@ class Engine:
         return out
 
     def _flags(self, channels: Channels, rows: NDArray[np.int64]) -> tuple[tuple[str, ...], ...]:
+        features = self.preprocessing.features
+        first = channels.offsets[channels.unit_of(rows)]
+        length = features.segment if isinstance(features, SignalFeatures) else self.window.context_length
+        missing = channels.missing[rows]
+        if isinstance(features, SignalFeatures):  # in the segment, not at its last sample alone
+            total = np.append(0, np.cumsum(channels.missing))
+            missing = total[rows + 1] > total[np.maximum(rows + 1 - length, first)]
         found = {
-            "short_history": rows - channels.offsets[channels.unit_of(rows)] + 1 < self.window.context_length,
+            "short_history": rows - first + 1 < length,
             "unseen_condition": channels.condition[rows] < 0,
-            "missing_readings": channels.missing[rows],
+            "missing_readings": missing,
             "out_of_range": channels.clipped[rows],
         }
+        if isinstance(features, SignalFeatures):
+            found["flat_signal"] = flat_signal(channels, rows, length)
         names = tuple(found)
         return tuple(
             tuple(name for name, on in zip(names, row, strict=True) if on)
             for row in np.stack(list(found.values()), axis=1)
         )
+
+
+def moments(features: Features, offsets: NDArray[np.int64], every: int | None = 1) -> NDArray[np.int64]:
+    """Readings of which a window is taken, in training, evaluation and service alike.
+
+    These are the last of each unit and every `features.every`-th before it; of fast signals those that have a whole
+    segment behind them, and the last of a unit that is shorter than one.
+
+    Args:
+        features: of the model.
+        offsets: first row of each unit and the number of rows.
+        every: only every so many of them; None for the last only.
+
+    Raises:
+        UsageError: `every` is below 1.
+    """
+    rows = forecast_rows(offsets, every if every is None else every * features.every if every >= 1 else every)
+    if not isinstance(features, SignalFeatures):
+        return rows
+    unit = np.searchsorted(offsets, rows, side="right") - 1
+    whole = rows - offsets[unit] + 1 >= features.segment
+    chosen: NDArray[np.int64] = rows[whole | (rows == offsets[unit + 1] - 1)]
+    return chosen
 
 
 def forecast_rows(offsets: NDArray[np.int64], every: int | None) -> NDArray[np.int64]:

@@ -1,5 +1,5 @@
 """Backbones and heads; `spec` lists them without importing torch."""
 
-from wearcast.models.spec import Backbone, CnnBiLstm, Inputs, LightGbm, Tft
+from wearcast.models.spec import Backbone, CnnBiLstm, EnvelopeEvidence, Inputs, LightGbm, Tabular, Tft
 
-__all__ = ["Backbone", "CnnBiLstm", "Inputs", "LightGbm", "Tft"]
+__all__ = ["Backbone", "CnnBiLstm", "EnvelopeEvidence", "Inputs", "LightGbm", "Tabular", "Tft"]

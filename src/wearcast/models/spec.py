@@ -15,7 +15,7 @@ from wearcast.config import Strict
 if TYPE_CHECKING:
     from wearcast.models.network import BackboneModule
 
-__all__ = ["Backbone", "CnnBiLstm", "Inputs", "LightGbm", "Network", "Tft"]
+__all__ = ["Backbone", "CnnBiLstm", "EnvelopeEvidence", "Inputs", "LightGbm", "Network", "Tabular", "Tft"]
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -89,5 +89,21 @@ class LightGbm(Strict):
     threads: int = Field(0, ge=0, description="Threads; 0 for all.")
 
 
+class EnvelopeEvidence(Strict):
+    """Bearing faults by their line in the envelope spectrum; see `models.envelope_evidence`."""
+
+    kind: Literal["envelope_evidence"] = "envelope_evidence"
+    inner: str = Field("inner", description="Class whose line is BPFI; its faults are taken to show it always.")
+    outer: str = Field("outer", description="Class whose line is BPFO; its faults may hide from envelope analysis.")
+    false_lines: float = Field(
+        0.001, gt=0, lt=0.5, description="Share of segments of other faults that may show a race's line by chance."
+    )
+    penalty: float = Field(100.0, gt=0, description="Of the squared weights of the regression without a line.")
+    folds: int = Field(5, ge=2, le=20, description="Folds of units, whose scores calibration uses.")
+    rows_per_unit: int = Field(400, ge=1, description="Most rows of one unit that are trained on, evenly spaced.")
+
+
 Network = CnnBiLstm | Tft
-Backbone = Annotated[CnnBiLstm | Tft | LightGbm, Field(discriminator="kind")]
+Tabular = LightGbm | EnvelopeEvidence
+"""Backbones that read tables; they learn from all units, each fold held out from the others' models."""
+Backbone = Annotated[CnnBiLstm | Tft | LightGbm | EnvelopeEvidence, Field(discriminator="kind")]

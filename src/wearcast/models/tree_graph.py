@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wearcast.models.gradient_boosting import CrossFit
     from wearcast.models.tree_classes import ClassFit
 
-__all__ = ["class_graph", "tree_graph"]
+__all__ = ["class_graph", "table_model", "tree_graph"]
 
 
 def tree_graph(fitted: CrossFit, n_columns: int) -> onnx.ModelProto:
@@ -59,7 +59,7 @@ def tree_graph(fitted: CrossFit, n_columns: int) -> onnx.ModelProto:
         helper.make_node("Max", ["hat", "zero"], ["weights"]),
         helper.make_node("MatMul", ["weights", "curves"], ["survival"]),
     ]
-    return _model(package, nodes, n_columns, ("survival", curves.shape[1]), constants)
+    return table_model(package, nodes, n_columns, ("survival", curves.shape[1]), constants)
 
 
 def class_graph(fitted: ClassFit, n_columns: int) -> onnx.ModelProto:
@@ -78,19 +78,26 @@ def class_graph(fitted: ClassFit, n_columns: int) -> onnx.ModelProto:
     if two:  # the first class has the score 0
         constants["pair"] = np.array([[0.0, 1.0]])
         nodes.append(helper.make_node("MatMul", ["one", "pair"], ["scores"]))
-    return _model(package, nodes, n_columns, ("scores", fitted.n_classes), constants)
+    return table_model(package, nodes, n_columns, ("scores", fitted.n_classes), constants)
 
 
-def _model(
-    package: Any, nodes: list[Any], n_columns: int, output: tuple[str, int], constants: dict[str, Any]
+def table_model(
+    package: Any,
+    nodes: list[Any],
+    n_columns: int,
+    output: tuple[str, int],
+    constants: dict[str, Any],
+    more: Sequence[Any] = (),
 ) -> onnx.ModelProto:
+    """Graph from `table (n, n_columns)` to `output`, with constants in single precision and `more` tensors."""
     helper, kind = package.helper, package.TensorProto.FLOAT
     graph = helper.make_graph(
         nodes,
-        "wearcast_trees",
+        "wearcast_table",
         [helper.make_tensor_value_info("table", kind, ["batch", n_columns])],
         [helper.make_tensor_value_info(output[0], kind, ["batch", output[1]])],
-        [package.numpy_helper.from_array(np.asarray(v, dtype=np.float32), name) for name, v in constants.items()],
+        [package.numpy_helper.from_array(np.asarray(v, dtype=np.float32), name) for name, v in constants.items()]
+        + list(more),
     )
     model: onnx.ModelProto = helper.make_model(
         graph,

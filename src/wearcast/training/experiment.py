@@ -9,9 +9,9 @@ from pydantic import Field, model_validator
 
 from wearcast.config import Strict
 from wearcast.datasets import Dataset
-from wearcast.features import Features, SequenceFeatures, StatisticsFeatures
-from wearcast.models import Backbone, LightGbm
-from wearcast.target import RulTarget, SensorTarget, Target
+from wearcast.features import Features, SequenceFeatures, SignalFeatures
+from wearcast.models import Backbone, EnvelopeEvidence, Tabular
+from wearcast.target import FailureTarget, FaultTarget, RulTarget, SensorTarget, Target
 from wearcast.windows import SplitSpec, WindowSpec
 
 __all__ = ["Calibration", "Experiment", "Optimiser", "TrainerSpec"]
@@ -54,8 +54,10 @@ class TrainerSpec(Strict):
 class Calibration(Strict):
     """Conformal recalibration on the held-out units."""
 
-    kind: Literal["spread", "none"] = Field(
-        "spread", description="'spread' widens or narrows each distribution about its median; 'none' leaves it."
+    kind: Literal["spread", "temperature", "none"] = Field(
+        "spread",
+        description="'spread' widens or narrows each distribution about its median, for classes with a shift of each; "
+        "'temperature', of classes, without shifts: where held-out units are few; 'none' leaves all.",
     )
 
 
@@ -77,18 +79,34 @@ class Experiment(Strict):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Experiment:
-        tabular = isinstance(self.backbone, LightGbm)
-        if tabular != isinstance(self.features, StatisticsFeatures):
-            kind = "statistics" if tabular else "sequence"
-            raise ValueError(
-                f"backbone {self.backbone.kind!r} needs features.kind {kind!r}, not {self.features.kind!r}"
-            )
+        tabular = isinstance(self.backbone, Tabular)
+        if tabular == isinstance(self.features, SequenceFeatures):
+            kind = "'statistics' or 'signal'" if tabular else "'sequence'"
+            raise ValueError(f"backbone {self.backbone.kind!r} needs features.kind {kind}, not {self.features.kind!r}")
+        if isinstance(self.backbone, EnvelopeEvidence):
+            self._evidence_fits()
+        if self.calibration.kind == "temperature" and not isinstance(self.target, FaultTarget | FailureTarget):
+            raise ValueError(f"calibration 'temperature' is of classes; target {self.target.kind!r} has none")
         if isinstance(self.target, SensorTarget):
             if tabular:
-                raise ValueError("backbone 'lightgbm' does not forecast sensors; take a network, such as 'tft'")
+                raise ValueError(
+                    f"backbone {self.backbone.kind!r} does not forecast sensors; take a network, such as 'tft'"
+                )
             if self.window.prediction_length < 1:
                 raise ValueError("target 'sensor' needs window.prediction_length, the steps ahead, of at least 1")
         return self
+
+    def _evidence_fits(self) -> None:
+        features = self.features
+        lines = features.envelope.lines if isinstance(features, SignalFeatures) and features.envelope else ()
+        if not {"bpfi", "bpfo"} <= set(lines) or not isinstance(features, SignalFeatures) or not features.wavelets:
+            raise ValueError(
+                "backbone 'envelope_evidence' needs features.kind 'signal' with wavelets and envelope.lines bpfi, bpfo"
+            )
+        if not isinstance(self.target, FaultTarget):
+            raise ValueError(
+                f"backbone 'envelope_evidence' tells faults apart: target 'fault', not {self.target.kind!r}"
+            )
 
     @classmethod
     def from_yaml(cls, path: str | Path, overrides: tuple[str, ...] = ()) -> Experiment:

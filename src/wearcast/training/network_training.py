@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from wearcast.errors import ConfigError, TrainingError
 from wearcast.fleet import Fleet
+from wearcast.inference.engine import moments
 from wearcast.labels import Labels
 from wearcast.models.network import ForecastNetwork
 from wearcast.models.spec import Inputs, Network
@@ -242,7 +243,7 @@ def _labelled(
     fleet: Fleet, preprocessing: Preprocessing, experiment: Experiment, task: Task, most: int | None = None
 ) -> LabelledWindows:
     labels = task.answers(fleet)
-    rows = labels.rows
+    rows = np.intersect1d(labels.rows, moments(preprocessing.features, fleet.offsets), assume_unique=True)
     if most is not None:
         rows = thinned(rows, labels, most)
     return LabelledWindows(Windows(preprocessing.transform(fleet), experiment.window, rows), labels)

@@ -31,7 +31,7 @@ from wearcast.bundle import (
 from wearcast.errors import BundleError, ConfigError, require
 from wearcast.fleet import Fleet
 from wearcast.inference import Engine, OnnxSession, Output
-from wearcast.models import LightGbm
+from wearcast.models import Tabular
 from wearcast.training.experiment import Experiment
 from wearcast.training.tasks import Task, task_for
 from wearcast.windows import Preprocessing, UnitSplit, split_units
@@ -95,14 +95,14 @@ def train(
     started = time.perf_counter()
     fleet = experiment.dataset.load("train") if fleet is None else fleet
     split = split_units(fleet, experiment.split, experiment.seed, experiment.target)
-    # Trees learn from every unit, each fold held out from the others' trees: none is set apart.
-    learnt = fleet if isinstance(experiment.backbone, LightGbm) else split.train
+    # Models that read tables learn from every unit, each fold held out from the others': none is set apart.
+    learnt = fleet if isinstance(experiment.backbone, Tabular) else split.train
     task = task_for(experiment, learnt)
     with write_bundle(root) as scratch:
         work = _work_directory(root, experiment, fleet, resume=resume)
         preprocessing = Preprocessing.fit(learnt, experiment.features)
-        if isinstance(experiment.backbone, LightGbm):
-            trained = _train_trees(experiment, preprocessing, fleet, task, scratch, progress=progress)
+        if isinstance(experiment.backbone, Tabular):
+            trained = _train_tabular(experiment, preprocessing, fleet, task, scratch, progress=progress)
         else:
             trained = _train_network(experiment, preprocessing, split, task, scratch, work, resume, progress)
         manifest = _manifest(experiment, fleet, split, preprocessing, trained, time.perf_counter() - started)
@@ -141,7 +141,7 @@ def _work_directory(root: Path, experiment: Experiment, fleet: Fleet, *, resume:
 
 def _is_first_process(experiment: Experiment) -> bool:
     """Whether the files are ours to write: for further devices Lightning or a launcher starts further processes."""
-    if isinstance(experiment.backbone, LightGbm) or experiment.trainer.devices == 1:
+    if isinstance(experiment.backbone, Tabular) or experiment.trainer.devices == 1:
         return True
     ranks = (os.environ[name] for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ)
     return int(next(ranks, "0")) == 0
@@ -173,9 +173,10 @@ def _train_network(
     difference = export_network(result.network, sample, scratch / GRAPH)
     # Calibrated by the very path that serves.
     labels = task.answers(split.validation)
-    rows = thinned(labels.rows, labels, CALIBRATION_ROWS)
     session = OnnxSession(scratch / GRAPH)
     engine = Engine(preprocessing, experiment.window, task.plain, session)
+    rows = np.intersect1d(labels.rows, engine.rows(split.validation), assume_unique=True)
+    rows = thinned(rows, labels, CALIBRATION_ROWS)
     raw = engine.raw(preprocessing.transform(split.validation), rows)
     output = task.output(raw, split.validation, rows)
     parameters = sum(p.numel() for p in result.network.parameters())
@@ -188,21 +189,20 @@ def _train_network(
     )
 
 
-def _train_trees(
+def _train_tabular(
     experiment: Experiment, preprocessing: Preprocessing, fleet: Fleet, task: Task, scratch: Path, *, progress: bool
 ) -> Trained:
-    require("lightgbm", extra="train")
     require("onnx", extra="train")
-    from wearcast.training.trees import fit_trees
+    from wearcast.training.tabular import fit_tabular
 
-    fitted = fit_trees(experiment, preprocessing, fleet, task, scratch / GRAPH, progress=progress)
+    fitted = fit_tabular(experiment, preprocessing, fleet, task, scratch / GRAPH, progress=progress)
     output = task.output(fitted.raw, fleet, fitted.rows, out_of_fold=True)
     return Trained(
         parity=fitted.parity,
         output=output,
         held_out=task.held_out(output, fitted.raw, fleet, fitted.rows),
         history=[],
-        facts={"trees": fitted.trees, "columns": fitted.columns},
+        facts=fitted.facts,
     )
 
 
@@ -214,7 +214,7 @@ def _manifest(
     trained: Trained,
     seconds: float,
 ) -> Manifest:
-    cross_fitted = isinstance(experiment.backbone, LightGbm)
+    cross_fitted = isinstance(experiment.backbone, Tabular)
     learnt = fleet if cross_fitted else split.train
     return Manifest(
         name=experiment.name,

@@ -215,7 +215,9 @@ class ClassTask:
         answer, known = self.target.labels(fleet).at(rows)
         output = self.plain
         if self.experiment.calibration.kind != "none":
-            slope, shift = calibrate_scores(raw[known], answer[known])
+            slope, shift = calibrate_scores(
+                raw[known], answer[known], shifts=self.experiment.calibration.kind != "temperature"
+            )
             output = output.model_copy(update={"slope": slope, "shift": shift})
         if not isinstance(self.target, FailureTarget):
             return output

@@ -11,8 +11,9 @@ from pydantic import Field
 
 from wearcast.config import Strict
 from wearcast.errors import FleetError
-from wearcast.features import Features, healthy_start, hold_last, row_blocks, with_derived
+from wearcast.features import Features, SignalFeatures, healthy_start, hold_last, row_blocks, with_derived
 from wearcast.fleet import Fleet
+from wearcast.schema import UnitId
 from wearcast.windows.conditions import OperatingConditions
 
 __all__ = ["Channels", "Preprocessing"]
@@ -36,6 +37,9 @@ class Channels:
         missing: whether a reading of the row is missing, `(n_rows,)`.
         clipped: whether a reading of the row lies beyond `CLIP` standard deviations, `(n_rows,)`.
         known_future: positions of the known-future values.
+        units: names of the units, `n_units`.
+        sampling_rate_hz: of the readings, for features of fast signals.
+        shaft_hz: turns of the shaft a second at each row, `(n_rows,)`, for such features.
     """
 
     values: NDArray[np.float32]
@@ -47,6 +51,9 @@ class Channels:
     missing: NDArray[np.bool_]
     clipped: NDArray[np.bool_]
     known_future: list[int]
+    units: tuple[UnitId, ...] = ()
+    sampling_rate_hz: float | None = None
+    shaft_hz: NDArray[np.float32] | None = None
 
     @property
     def row_unit(self) -> NDArray[np.int32]:
@@ -100,6 +107,7 @@ class Preprocessing(Strict):
     static_categories: tuple[Category, ...]
     time_unit: str
     life_scale: float = Field(gt=0, description="Median observed age of the training units: age is divided by it.")
+    sampling_rate_hz: float | None = Field(None, description="Of the training fleet; another is refused.")
 
     # ------------------------------------------------------------------ fitting
 
@@ -115,10 +123,13 @@ class Preprocessing(Strict):
         conditions = OperatingConditions.fit(fleet)
         condition, _ = conditions.assign(fleet)
         scales, constant = [], []
-        for sensor in schema.sensors:
+        rate = _sampling_rate(fleet, features)
+        for sensor in _signals(fleet, features):
             scale = _fit_scale(sensor, fleet.frame[sensor].to_numpy(), condition, len(conditions))
             if scale is None:
                 constant.append(sensor)
+            elif isinstance(features, SignalFeatures):
+                scales.append(Scale(column=sensor, mean=(0.0,), sd=(1.0,)))  # a waveform stays as it was measured
             else:
                 scales.append(scale)
         if not scales:
@@ -126,7 +137,7 @@ class Preprocessing(Strict):
         everywhere = np.zeros(fleet.n_rows, dtype=np.int16)
         inputs = (*(schema.settings if features.settings else ()), *schema.known_future)
         fitted = [_fit_scale(c, fleet.frame[c].to_numpy(), everywhere, 1) for c in inputs]
-        numbers, categories = _fit_statics(fleet)
+        numbers, categories = _fit_statics(fleet) if features.statics else ((), ())
         last = fleet.age_at(fleet.offsets[1:] - 1)
         return cls(
             features=features,
@@ -139,6 +150,7 @@ class Preprocessing(Strict):
             static_categories=categories,
             time_unit=schema.time_unit,
             life_scale=max(float(np.median(last)), 1e-9),
+            sampling_rate_hz=rate,
         )
 
     # ------------------------------------------------------------------ layout
@@ -154,6 +166,7 @@ class Preprocessing(Strict):
             *(s.column for s in self.inputs),
             *statics,
             *(column for one in self.features.derived for column in one.columns),
+            *([] if self.shaft_speed is None else [self.shaft_speed]),
         )
         return tuple(name for name in dict.fromkeys(names) if name not in derived)
 
@@ -170,6 +183,13 @@ class Preprocessing(Strict):
         """Number of static features."""
         return len(self.static_numbers) + sum(len(c.values) for c in self.static_categories)
 
+    @property
+    def shaft_speed(self) -> str | None:
+        """Column with the shaft's turns a minute, if a feature reads it."""
+        if not isinstance(self.features, SignalFeatures) or self.features.envelope is None:
+            return None
+        return self.features.envelope.shaft_speed
+
     # ------------------------------------------------------------------ applying
 
     def transform(self, fleet: Fleet, *, without: Collection[str] = ()) -> Channels:
@@ -180,7 +200,7 @@ class Preprocessing(Strict):
             without: sensors to be seen as if they had never moved (their channels are 0).
 
         Raises:
-            FleetError: a column that the model needs is missing, or the unit of time differs.
+            FleetError: a column that the model needs is missing, or the unit of time or the sampling rate differs.
         """
         self._check(fleet)
         fleet = with_derived(fleet, self.features.derived)
@@ -197,6 +217,9 @@ class Preprocessing(Strict):
             missing=np.zeros(fleet.n_rows, dtype=np.bool_),
             clipped=np.zeros(fleet.n_rows, dtype=np.bool_),
             known_future=[n_sensors + i for i, scale in enumerate(self.inputs) if scale.column in self.known_future],
+            units=fleet.units,
+            sampling_rate_hz=self.sampling_rate_hz,
+            shaft_hz=None if self.shaft_speed is None else _turns_a_second(fleet, self.shaft_speed),
         )
         self._fill(channels, fleet, without)
         condition[~seen] = -1
@@ -208,6 +231,7 @@ class Preprocessing(Strict):
     def _fill(self, channels: Channels, fleet: Fleet, without: Collection[str]) -> None:
         """Write the scaled values and the marks of each row, block by block."""
         scales = (*self.sensors, *self.inputs)
+        limit = np.inf if isinstance(self.features, SignalFeatures) else CLIP
         held = np.zeros(len(scales), dtype=np.float32)
         for block in row_blocks(fleet.n_rows):
             rows = np.arange(block.start, block.stop)
@@ -224,8 +248,8 @@ class Preprocessing(Strict):
                 level = hold_last(_standardise(raw, scale, channels.condition[block]), start, held[i])
                 held[i] = level[-1]
                 if is_sensor:
-                    clipped |= np.abs(level) > CLIP
-                np.clip(level, -CLIP, CLIP, out=channels.values[block, i])
+                    clipped |= np.abs(level) > limit
+                np.clip(level, -limit, limit, out=channels.values[block, i])
             if self.features.age:
                 channels.values[block, -1] = fleet.age_at(rows) / self.life_scale
 
@@ -241,6 +265,14 @@ class Preprocessing(Strict):
                 where=fleet.name,
                 hint=f"read the fleet with time_unit {self.time_unit!r}",
             )
+        if self.sampling_rate_hz is not None:
+            rate = _sampling_rate(fleet, self.features)
+            if rate is not None and not np.isclose(rate, self.sampling_rate_hz, rtol=1e-3):
+                raise FleetError(
+                    f"it was sampled at {rate:g} Hz, but the model was trained on {self.sampling_rate_hz:g} Hz",
+                    where=fleet.name,
+                    hint="resample it, or train a model for this rate",
+                )
 
     def _static(self, fleet: Fleet) -> NDArray[np.float32]:
         first = fleet.frame[fleet.offsets[:-1].tolist()] if fleet.n_units else fleet.frame
@@ -253,6 +285,46 @@ class Preprocessing(Strict):
             text = first[category.column].to_numpy()
             columns += [(text == value).astype(np.float32) for value in category.values]
         return np.stack(columns, axis=1) if columns else np.zeros((fleet.n_units, 0), dtype=np.float32)
+
+
+def _signals(fleet: Fleet, features: Features) -> tuple[str, ...]:
+    """The sensors that are channels; for fast signals those that were chosen, the shaft's speed never among them."""
+    if not isinstance(features, SignalFeatures):
+        return fleet.schema.sensors
+    unknown = [channel for channel in features.channels if channel not in fleet.schema.sensors]
+    if unknown:
+        raise FleetError(
+            f"there is no sensor {unknown[0]!r}; there are {', '.join(fleet.schema.sensors)}", where=fleet.name
+        )
+    speed = None if features.envelope is None else features.envelope.shaft_speed
+    if speed is not None and (speed not in fleet.frame.columns or not fleet.frame[speed].dtype.is_numeric()):
+        raise FleetError(
+            f"there is no column {speed!r} with the speed of the shaft; there are {', '.join(fleet.frame.columns)}",
+            where=fleet.name,
+            hint="set features.envelope.shaft_speed to a column of turns a minute",
+        )
+    return tuple(name for name in features.channels or fleet.schema.sensors if name != speed)
+
+
+def _turns_a_second(fleet: Fleet, column: str) -> NDArray[np.float32]:
+    return np.asarray(fleet.frame[column].to_numpy() / 60, dtype=np.float32)
+
+
+def _sampling_rate(fleet: Fleet, features: Features) -> float | None:
+    """Sampling rate of a fleet, its own or the one that the features give where it knows none."""
+    known = fleet.schema.sampling_rate_hz
+    if not isinstance(features, SignalFeatures):
+        return known
+    given = features.sampling_rate_hz
+    if known is None and given is None:
+        raise FleetError(
+            "the sampling rate is not known", where=fleet.name, hint="set features.sampling_rate_hz in the experiment"
+        )
+    if known is not None and given is not None and not np.isclose(known, given, rtol=1e-3):
+        raise FleetError(
+            f"it was sampled at {known:g} Hz, not at features.sampling_rate_hz {given:g}", where=fleet.name
+        )
+    return known if known is not None else given
 
 
 def _standardise(raw: NDArray[np.float32], scale: Scale, condition: NDArray[np.int16]) -> NDArray[np.float32]:

@@ -235,3 +235,13 @@ class TestQuantiles:
         after = as_output(found).quantiles(quantiles, None)
         assert (np.diff(after, axis=3) >= 0).all()
         np.testing.assert_allclose(after[..., 2], quantiles[..., 2], atol=1e-6)
+
+
+def test_temperature_alone_leaves_the_likeliest_class_as_it_is():
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(300, 3)) * 4
+    answer = np.where(rng.random(300) < 0.7, 0, scores.argmax(axis=1))  # the first class far more often
+    slope, shift = calibrate_scores(scores, answer, shifts=False)
+    assert shift == pytest.approx((0.0, 0.0, 0.0), abs=1e-6)
+    assert 0 < slope < 1
+    assert calibrate_scores(scores, answer)[1][0] > 0.1

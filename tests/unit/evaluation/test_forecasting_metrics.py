@@ -136,6 +136,10 @@ class Still:
     manifest: StillManifest = field(default_factory=StillManifest)
     path: Path = Path("still")
 
+    def rows(self, fleet: Fleet) -> np.ndarray:
+        """Every reading."""
+        return np.arange(fleet.n_rows)
+
     def predict(self, fleet: Fleet, *, every: int | None = None, without: Any = ()) -> SensorForecast:
         """At each reading, two steps ahead."""
         assert every == 1

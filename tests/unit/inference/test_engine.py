@@ -12,7 +12,8 @@ from tests.fixtures.bundles import KINDS, TrainedByKind
 from wearcast import Fleet
 from wearcast.errors import BundleCorruptError, FleetError, UsageError
 from wearcast.inference import OnnxSession
-from wearcast.inference.engine import BATCH, forecast_rows, last_known, table_columns, table_of
+from wearcast.inference.engine import BATCH, forecast_rows, last_known
+from wearcast.inference.tables import table_columns, table_of
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -21,9 +21,9 @@ from wearcast import Experiment, Fleet, load_bundle, train
 from wearcast.errors import BundleError, ConfigError, ExportError, FleetError, MissingExtraError
 from wearcast.features import StatisticsFeatures
 from wearcast.inference import OnnxSession, SurvivalOutput
-from wearcast.inference.engine import table_of
+from wearcast.inference.tables import table_of
 from wearcast.models import LightGbm, gradient_boosting, tree_graph
-from wearcast.training import trees
+from wearcast.training import tabular
 from wearcast.training.export import export_network
 from wearcast.training.module import ForecastModule
 from wearcast.training.network_training import build_network
@@ -139,8 +139,8 @@ def test_a_graph_that_says_something_else_than_the_trees_is_not_written(
     def wrong(fitted: gradient_boosting.CrossFit, n_columns: int) -> Any:
         return right(replace(fitted, knots=fitted.knots + 1.0), n_columns)
 
-    monkeypatch.setattr(trees, "tree_graph", wrong)
-    with pytest.raises(ExportError, match="differs from the trees by"):
+    monkeypatch.setattr(tabular, "tree_graph", wrong)
+    with pytest.raises(ExportError, match="differs from the model by"):
         train(make_experiment("lightgbm"), training_fleet(), out=tmp_path / "b")
     assert not (tmp_path / "b").exists()
 
@@ -322,7 +322,7 @@ def test_a_bar_over_the_folds_is_shown_when_asked_for(tmp_path: Path, capfd: pyt
     train(make_experiment("lightgbm"), training_fleet(), out=tmp_path / "shown", progress=True)
     shown = capfd.readouterr()
     assert shown.out == ""
-    assert "trees, by fold of units" in shown.err
+    assert "by fold of units" in shown.err
 
 
 @pytest.mark.parametrize("rank", ["RANK", "LOCAL_RANK", "SLURM_PROCID"])
