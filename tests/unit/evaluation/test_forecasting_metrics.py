@@ -168,7 +168,7 @@ class TestEvaluation:
         assert found.metrics["skill_mae"] == pytest.approx(0.0)
         np.testing.assert_allclose(found.mae_by_step[0], found.mae_by_step[1])
         assert found.n_scored == found.n_windows - 3  # what comes after each unit's last reading
-        assert found.forecast.time.to_list() == [len(found.fleet.unit_frame(unit)) for unit in (1, 2, 3)]
+        assert found.latest.time.to_list() == [len(found.fleet.unit_frame(unit)) for unit in (1, 2, 3)]
 
     def test_errors_by_step_equal_a_plain_loop(self) -> None:
         fleet = make_fleet(units=2, cycles=9)
