@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wearcast.labels import RowLabels
 from wearcast.models.quantile import QuantileHead, pinball_loss
 from wearcast.models.tft import TemporalFusionTransformer
 from wearcast.training.data import EpochBatches, LabelledWindows, loader
@@ -78,7 +79,7 @@ def our_batches(values: np.ndarray) -> Callable[[int], Work]:
     )
     ends = np.flatnonzero(age >= CONTEXT)
     windows = Windows(channels, WindowSpec(context_length=CONTEXT), ends)
-    data = LabelledWindows(windows, (CYCLES - age).astype(np.float64), np.ones(rows, bool))
+    data = LabelledWindows(windows, RowLabels((CYCLES - age).astype(np.float64), np.ones(rows, bool), np.arange(rows)))
     batches = loader(data, EpochBatches(len(ends), BATCH, seed=0))
 
     def read(count: int) -> Work:
