@@ -87,6 +87,8 @@ class Experiment(Strict):
             self._evidence_fits()
         if self.calibration.kind == "temperature" and not isinstance(self.target, FaultTarget | FailureTarget):
             raise ValueError(f"calibration 'temperature' is of classes; target {self.target.kind!r} has none")
+        if tabular and isinstance(self.target, FaultTarget | FailureTarget) and self.target.focal_gamma > 0:
+            raise ValueError(f"backbone {self.backbone.kind!r} has no focal loss: leave target.focal_gamma at 0")
         if isinstance(self.target, SensorTarget):
             if tabular:
                 raise ValueError(

@@ -109,3 +109,10 @@ def test_a_target_is_a_rul_unless_it_says_otherwise():
     target = load_experiment("lightgbm", ("target.max_rul=400", "dataset.kind=simulated")).target
     assert isinstance(target, RulTarget)
     assert target.max_rul == 400
+
+
+def test_trees_have_no_focal_loss():
+    from wearcast.training.recipes import load_experiment
+
+    with pytest.raises(ConfigError, match="no focal loss"):
+        load_experiment("ai4i-failure", ("target.focal_gamma=2",))
