@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from wearcast.errors import FleetError
 from wearcast.evaluation.classification import ClassEvaluation, evaluate_classes
 from wearcast.evaluation.forecasting import ValueEvaluation, evaluate_values
 from wearcast.evaluation.protocol import Evaluation, Forecaster, evaluate_rul
@@ -27,8 +26,6 @@ def evaluate(bundle: Forecaster, fleet: Fleet, *, split: str = "test", seed: int
         FleetError: the fleet is empty.
         ModelError: the bundle did not forecast each window once, or forecast something that is not a number.
     """
-    if fleet.n_units == 0:
-        raise FleetError("there is no unit to evaluate", where=fleet.name)
     target = bundle.manifest.target
     if isinstance(target, RulTarget):
         return evaluate_rul(bundle, fleet, split=split, seed=seed)

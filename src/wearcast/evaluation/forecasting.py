@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wearcast.errors import ModelError
-from wearcast.evaluation.judged import Judged, Record
-from wearcast.evaluation.protocol import Forecaster, at_each_window
+from wearcast.evaluation.judged import Judged
+from wearcast.evaluation.protocol import Forecaster, Record, at_each_window
 from wearcast.fleet import Fleet
 from wearcast.forecast import SensorForecast
 from wearcast.inference.engine import last_known

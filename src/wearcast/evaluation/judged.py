@@ -9,40 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wearcast.evaluation.protocol import Forecaster
+from wearcast.evaluation.protocol import Record
 from wearcast.fleet import Fleet
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Judged", "Record"]
-
-
-@dataclass(frozen=True)
-class Record:
-    """Whose forecasts, of what."""
-
-    bundle: str
-    recipe: str
-    dataset: str
-    split: str
-    target: str
-    seed: int
-    trained_on: bool
-
-    @classmethod
-    def of(cls, bundle: Forecaster, fleet: Fleet, split: str, seed: int | None) -> Record:
-        """Of this bundle and fleet."""
-        manifest = bundle.manifest
-        return cls(
-            bundle=str(bundle.path),
-            recipe=manifest.name,
-            dataset=fleet.name.removesuffix(f" {split}"),
-            split=split,
-            target=manifest.target.kind,
-            seed=manifest.seed if seed is None else seed,
-            trained_on=manifest.data.fingerprint == fleet.fingerprint,
-        )
+__all__ = ["Judged"]
 
 
 @dataclass(frozen=True, kw_only=True)

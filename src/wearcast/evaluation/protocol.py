@@ -48,6 +48,7 @@ __all__ = [
     "Evaluation",
     "Forecaster",
     "Manifest",
+    "Record",
     "TrainingData",
     "UnitCoverage",
     "at_each_window",
@@ -111,6 +112,33 @@ class Forecaster(Protocol):
 
     def predict(self, fleet: Fleet, *, every: int | None = None, without: Collection[str] = ()) -> Forecast:
         """Forecast the last reading of each unit, or each `every`-th of `rows`; those in `without` are seen healthy."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """Whose forecasts, of what."""
+
+    bundle: str
+    recipe: str
+    dataset: str
+    split: str
+    target: str
+    seed: int
+    trained_on: bool
+
+    @classmethod
+    def of(cls, bundle: Forecaster, fleet: Fleet, split: str, seed: int | None) -> Record:
+        """Of this bundle and fleet."""
+        manifest = bundle.manifest
+        return cls(
+            bundle=str(bundle.path),
+            recipe=manifest.name,
+            dataset=fleet.name.removesuffix(f" {split}"),
+            split=split,
+            target=manifest.target.kind,
+            seed=manifest.seed if seed is None else seed,
+            trained_on=manifest.data.fingerprint == fleet.fingerprint,
+        )
 
 
 @dataclass(frozen=True)
@@ -300,14 +328,12 @@ def evaluate_rul(bundle: Forecaster, fleet: Fleet, *, split: str = "test", seed:
         FleetError: the fleet is empty.
         ModelError: the bundle did not forecast each window once, or forecast something that is not a number.
     """
-    if fleet.n_units == 0:
-        raise FleetError("there is no unit to evaluate", where=fleet.name)
     forecast, rows_judged = at_each_window(bundle, fleet)
     if not isinstance(forecast, RulForecast):
         raise ModelError("the bundle does not forecast a remaining useful life", where=str(bundle.path))
     if not np.isfinite(forecast.distribution.survival).all():
         raise ModelError("the forecast holds values that are not numbers", where=forecast.model)
-    fingerprint = fleet.fingerprint
+    record = Record.of(bundle, fleet, split, seed)
     fleet = fleet_at(fleet, rows_judged)
     remaining, known = fleet.rul()
     truth = np.where(known, remaining, np.nan)
@@ -316,15 +342,8 @@ def evaluate_rul(bundle: Forecaster, fleet: Fleet, *, split: str = "test", seed:
     everything = Scored(forecast.rul, truth, forecast.distribution, forecast.max_rul)
     rows = last if protocol == "last" else np.arange(fleet.n_rows)
     prognostics = _prognostics(everything, fleet)
-    manifest = bundle.manifest
     return Evaluation(
-        bundle=str(bundle.path),
-        recipe=manifest.name,
-        dataset=fleet.name.removesuffix(f" {split}"),
-        split=split,
-        target=manifest.target.kind,
-        seed=manifest.seed if seed is None else seed,
-        trained_on=manifest.data.fingerprint == fingerprint,
+        **vars(record),
         protocol=protocol,
         fleet=fleet,
         forecast=forecast,
@@ -341,8 +360,11 @@ def at_each_window(bundle: Forecaster, fleet: Fleet) -> tuple[Forecast, NDArray[
     """A forecast at every reading of which the bundle takes a window, and those rows of the fleet, in its order.
 
     Raises:
+        FleetError: the fleet is empty.
         ModelError: it is not one a window.
     """
+    if fleet.n_units == 0:
+        raise FleetError("there is no unit to evaluate", where=fleet.name)
     rows = bundle.rows(fleet)
     forecast = bundle.predict(fleet, every=1)
     key = pl.DataFrame({"unit": forecast.unit, "time": forecast.time}).with_row_index("forecast")
