@@ -170,6 +170,8 @@ def _unit(series: pl.Series, name: str) -> pl.Series:
         if (whole.cast(pl.Float64) == series.cast(pl.Float64)).fill_null(False).all():
             return whole
         raise FleetError("units must be whole numbers or text, not fractions", where=f"{name}: column {series.name!r}")
+    if isinstance(series.dtype, pl.Enum) and all(c and c == c.strip() for c in series.dtype.categories):
+        return series  # names as they should be: no row is copied as text
     text = series.cast(pl.String).str.strip_chars()
     if (text == "").any():
         raise FleetError("the unit is empty", where=_at(series, text == "", name))

@@ -452,3 +452,11 @@ def test_labels_are_kept_and_may_change_within_a_unit() -> None:
 def test_a_label_cannot_be_a_sensor_as_well() -> None:
     with pytest.raises(FleetError, match="'q' has two roles"):
         fleet(labels=["q"])
+
+
+def test_units_that_are_named_by_an_enum_stay_it_and_its_blanks_are_refused() -> None:
+    named = pl.Series("pump", ["b", "b", "b", "a", "a"], dtype=pl.Enum(["b", "a"]))
+    assert fleet(table().with_columns(named)).frame["unit"].dtype == pl.Enum(["b", "a"])
+    blank = pl.Series("pump", ["b", "b", "b", " ", " "], dtype=pl.Enum(["b", " "]))
+    with pytest.raises(FleetError, match="row 4, column 'pump': the unit is empty"):
+        fleet(table().with_columns(blank))

@@ -204,7 +204,7 @@ def _trainer(spec: TrainerSpec, callbacks: list[Callback], work: Path, *, progre
 @contextmanager
 def _calm() -> Iterator[None]:
     """Keep Lightning's greetings, and its warnings about what is meant here, from the user."""
-    with warnings.catch_warnings(), hushed("lightning.pytorch"):
+    with warnings.catch_warnings(), hushed("lightning.pytorch", "lightning.fabric"):
         warnings.filterwarnings("ignore", module="lightning")
         warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
         warnings.filterwarnings("ignore", message=".*(num_workers|lr_scheduler.step|checkpoint directory).*")
