@@ -116,7 +116,17 @@ class Forecaster(Protocol):
 
 @dataclass(frozen=True)
 class Record:
-    """Whose forecasts, of what."""
+    """Whose forecasts, of what.
+
+    Attributes:
+        bundle: path of the bundle.
+        recipe: name of the recipe; evaluations of one recipe are seeds of one another.
+        dataset: name of the fleet.
+        split: which split of it.
+        target: kind of target.
+        seed: seed of the training.
+        trained_on: whether the model was trained on this very fleet, so that nothing here says how it does on others.
+    """
 
     bundle: str
     recipe: str
@@ -180,17 +190,10 @@ class UnitCoverage:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Record):
     """What one bundle says about one fleet, and how right it was.
 
     Attributes:
-        bundle: path of the bundle.
-        recipe: name of the recipe; evaluations of one recipe are seeds of one another.
-        dataset: name of the fleet.
-        split: which split of it.
-        target: kind of target.
-        seed: seed of the training.
-        trained_on: whether the model was trained on this very fleet, so that nothing here says how it does on others.
         protocol: which windows the point metrics, coverage, width and CRPS are over.
         fleet: the fleet, at the readings that were forecast at.
         forecast: a forecast at each window, in the fleet's order.
@@ -202,13 +205,6 @@ class Evaluation:
         calibration: None where no truth is known.
     """
 
-    bundle: str
-    recipe: str
-    dataset: str
-    split: str
-    target: str
-    seed: int
-    trained_on: bool
     protocol: ProtocolName
     fleet: Fleet
     forecast: RulForecast

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from wearcast.config import Strict
 from wearcast.errors import FleetError
+from wearcast.features.rolling import lag
 from wearcast.fleet import Fleet
 
 __all__ = ["Derived", "Limits", "with_derived"]
@@ -63,7 +64,8 @@ class Derived(Strict):
             offsets: first row of each unit and the number of rows.
         """
         if self.operation == "change":
-            columns = (columns[0], _before(columns[0], offsets, self.steps))
+            start = np.repeat(offsets[:-1], np.diff(offsets))
+            columns = (columns[0], lag(columns[0][:, None], start, np.arange(len(start)), (self.steps,))[:, 0])
         first, *rest = (column.astype(np.float64) for column in columns)
         for column in rest:
             if self.operation == "product":
@@ -106,13 +108,3 @@ def with_derived(fleet: Fleet, derived: Sequence[Derived]) -> Fleet:
         frame = frame.with_columns(pl.Series(one.name, values))
     sensors = (*fleet.schema.sensors, *(one.name for one in derived))
     return replace(fleet, frame=frame, schema=fleet.schema.model_copy(update={"sensors": sensors}))
-
-
-def _before(column: NDArray[np.float32], offsets: NDArray[np.int64], steps: int) -> NDArray[np.float32]:
-    """The reading so many rows before, NaN where that is before the unit's first."""
-    shifted = np.full_like(column, np.nan)
-    shifted[steps:] = column[:-steps]
-    for first in range(steps):  # the first rows of each unit
-        rows = offsets[:-1] + first
-        shifted[rows[rows < offsets[1:]]] = np.nan
-    return shifted
