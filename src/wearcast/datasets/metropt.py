@@ -24,6 +24,7 @@ from pydantic import Field, NaiveDatetime, model_validator
 
 from wearcast.config import Strict
 from wearcast.datasets.card import DataFile, DatasetCard
+from wearcast.datasets.combine import combine
 from wearcast.datasets.largecsv import open_csv_with, scan_numbers
 from wearcast.datasets.lives import Lives, cut_lives
 from wearcast.datasets.location import dataset_dir
@@ -209,11 +210,28 @@ class MetroptDataset(Strict):
     split_at: NaiveDatetime | None = Field(
         None, description="Lives that end before are for training, the others for tests."
     )
+    test_lives: tuple[str, ...] = Field(
+        (), description="Lives for tests by name, such as apu#1, instead of those that end after split_at."
+    )
+    also_learn_from: Version | None = Field(
+        None,
+        description="The other release: its lives, named apu-3#1 or apu-2#1 and so on, are all for training. Of both "
+        "only the columns that they share are read, at the step of `resample`.",
+    )
 
     @model_validator(mode="after")
-    def _gps_of_2(self) -> MetroptDataset:
+    def _choices_fit(self) -> MetroptDataset:
         if self.gps and not RELEASES[self.version].gps:
             raise ValueError(f"MetroPT-{self.version} has no GPS columns")
+        if self.split_at is not None and self.test_lives:
+            raise ValueError("split_at and test_lives both say which lives are for tests: give one of them")
+        if self.also_learn_from is not None:
+            if self.also_learn_from == self.version:
+                raise ValueError(f"also_learn_from is the other release, not MetroPT-{self.version} itself")
+            if self.resample is None:
+                raise ValueError("the releases have other steps: with also_learn_from say resample, such as 1m")
+            if self.gps:
+                raise ValueError("with also_learn_from the columns of both are read, and MetroPT-3 has no GPS")
         return self
 
     @property
@@ -229,22 +247,37 @@ class MetroptDataset(Strict):
     @property
     def sensors(self) -> tuple[str, ...]:
         """The columns of the fleet."""
-        release = RELEASES[self.version]
-        extra = (READINGS,) if self.resample else ()
-        return (*release.analogue, *DIGITAL, *(release.gps if self.gps else ()), *extra)
+        # How many readings make a step would tell the releases apart, and nothing else.
+        extra = (READINGS,) if self.resample and self.also_learn_from is None else ()
+        return (*self._columns, *extra)
+
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        """What is read of the file, beside the time."""
+        other = None if self.also_learn_from is None else RELEASES[self.also_learn_from].analogue
+        analogue = tuple(c for c in RELEASES[self.version].analogue if other is None or c in other)
+        return (*analogue, *DIGITAL, *(RELEASES[self.version].gps if self.gps else ()))
 
     def load(self, split: Literal["train", "test", "all"] = "train") -> Fleet:
         """The lives that end before `split_at`, the later ones, or all; units are named `apu#1` and so on.
 
-        Readings inside a reported failure or `maintenance` are set apart and counted in a note.
+        With `also_learn_from` the other release's lives come to those for training. Readings inside a reported failure
+        or `maintenance` are set apart and counted in a note.
 
         Raises:
             SourceNotFoundError: the set is not in the data folder.
             FormatError: a column is missing, a cell is not a number or a time, or the file is cut off.
-            FleetError: no life is on this side of the split, or overlapping maintenance.
+            FleetError: no life is on this side of the split, a test life is not there, or overlapping maintenance.
         """
+        if self.also_learn_from is None or split == "test":
+            return self._load(split, ASSET)
+        update = {"version": self.also_learn_from, "also_learn_from": self.version}
+        other = self.model_copy(update=update)._load("all", f"{ASSET}-{self.also_learn_from}")
+        return combine(self._load(split, ASSET), other, name=f"{self.name} and {other.name}")
+
+    def _load(self, split: Literal["train", "test", "all"], asset: str) -> Fleet:
         with self._readings() as readings:
-            lives = self._lives(readings)
+            lives = self._lives(readings, asset)
             chosen = self._choose(lives, split)
             # What is read is Float32 already: no second copy is made on the way into the fleet.
             table = self._resampled(chosen.rows).collect(engine="streaming")
@@ -264,22 +297,21 @@ class MetroptDataset(Strict):
 
     @contextmanager
     def _readings(self) -> Iterator[pl.LazyFrame]:
-        release = RELEASES[self.version]
-        wanted = (*release.analogue, *DIGITAL, *(release.gps if self.gps else ()))
+        whole = (*RELEASES[self.version].analogue, *DIGITAL, *(RELEASES[self.version].gps if self.gps else ()))
         other = () if self.version == "2" else ("Flowmeter",)
         with (
-            open_csv_with(dataset_dir(CARD.name), (TIME, *wanted), without=other) as path,
-            scan_numbers(path, time=TIME, numbers=wanted) as rows,
+            open_csv_with(dataset_dir(CARD.name), (TIME, *whole), without=other) as path,
+            scan_numbers(path, time=TIME, numbers=self._columns) as rows,
         ):
             yield rows
 
-    def _lives(self, readings: pl.LazyFrame) -> Lives:
+    def _lives(self, readings: pl.LazyFrame, asset: str) -> Lives:
         return cut_lives(
             readings,
             _table(FAILURES[self.version]),
             _table(self.maintenance) if self.maintenance else None,
             time=TIME,
-            asset_name=ASSET,
+            asset_name=asset,
             stray="note",
             name=self.name,
         )
@@ -287,15 +319,19 @@ class MetroptDataset(Strict):
     def _choose(self, lives: Lives, split: Literal["train", "test", "all"]) -> Lives:
         if split == "all":
             return lives
-        at = self.split_at or RELEASES[self.version].split_at
-        early = pl.col("end") < at
-        units = lives.table.filter(early if split == "train" else ~early)["unit"].to_list()
+        if self.test_lives:
+            lives.select(list(self.test_lives))  # which refuses the names of lives that are not there
+            said, tested = "all are test_lives", pl.col("unit").cast(pl.String).is_in(self.test_lives)
+        else:
+            at = self.split_at or RELEASES[self.version].split_at
+            said, tested = f"the split is at {at}", pl.col("end") >= at
+        units = lives.table.filter(tested if split == "test" else ~tested)["unit"].to_list()
         if not units:
             ends = f"the lives end {', '.join(map(str, lives.table['end'].sort()))}"
             raise FleetError(
-                f"there is no life for {split}: {ends}, and the split is at {at}",
+                f"there is no life for {split}: {ends}, and {said}",
                 where=self.name,
-                hint="set split_at, or take split 'all'",
+                hint="set split_at or test_lives, or take split 'all'",
             )
         return lives.select(units)
 

@@ -68,6 +68,52 @@ def test_by_default_both_sides_of_the_split_have_failures_and_share_no_life(home
     assert both == MetroptDataset(version=version).load("all").n_rows
 
 
+@pytest.fixture
+def both_releases(home):
+    """Generated files of both, MetroPT-3's under the name that it was published with."""
+    write_metropt(home / "MetroPT2.csv", "2")
+    write_metropt(home / "MetroPT3(AirCompressor).csv", "3")
+
+
+def test_one_release_also_learns_from_the_lives_of_the_other_with_the_columns_of_both(both_releases):
+    dataset = MetroptDataset(version="2", resample="1h", also_learn_from="3")
+    train, test = dataset.load("train"), dataset.load("test")
+    assert train.units == ("apu#1", *(f"apu-3#{i}" for i in range(1, 6)))
+    assert test.units == ("apu#2", "apu#3")
+    assert train.schema == test.schema, "what is learnt can be tested"
+    assert train.schema.sensors == (*(c for c in ANALOGUE if c != "Flowmeter"), *DIGITAL)
+    alone = MetroptDataset(version="2", resample="1h").load("train")
+    pressures = train.select(["apu#1"]).values(["TP2"])
+    np.testing.assert_array_equal(pressures, alone.values(["TP2"]), "the same readings as without the other release")
+    turned = MetroptDataset(version="3", resample="1h", also_learn_from="2").load("train")
+    assert turned.units == ("apu#1", "apu#2", "apu-2#1", "apu-2#2", "apu-2#3")
+
+
+def test_lives_for_tests_can_be_named_so_that_either_failure_of_metropt2_is_left_out(home):
+    write_metropt(home / "MetroPT2.csv", "2")
+    dataset = MetroptDataset(version="2", test_lives=("apu#1",))
+    assert dataset.load("test").units == ("apu#1",)
+    assert dataset.load("train").units == ("apu#2", "apu#3")
+    with pytest.raises(FleetError, match="there is no life 'apu#9'"):
+        MetroptDataset(version="2", test_lives=("apu#9",)).load("test")
+    with pytest.raises(FleetError, match=r"no life for train: .* all are test_lives"):
+        MetroptDataset(version="2", test_lives=("apu#1", "apu#2", "apu#3")).load("train")
+
+
+@pytest.mark.parametrize(
+    ("choices", "match"),
+    [
+        ({"also_learn_from": "2", "resample": "1m"}, "is the other release"),
+        ({"also_learn_from": "3"}, "say resample"),
+        ({"also_learn_from": "3", "resample": "1m", "gps": True}, "MetroPT-3 has no GPS"),
+        ({"split_at": datetime(2022, 6, 1), "test_lives": ("apu#1",)}, "give one of them"),
+    ],
+)
+def test_choices_that_contradict_each_other_are_refused(choices, match):
+    with pytest.raises(ValidationError, match=match):
+        MetroptDataset.model_validate({"version": "2", **choices})
+
+
 def test_metropt2_has_the_flow_and_gps_only_when_asked_for(home):
     write_metropt(home / "MetroPT2.csv", "2")
     plain, placed = (MetroptDataset(version="2", gps=gps).load("train") for gps in (False, True))
