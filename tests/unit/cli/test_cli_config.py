@@ -20,6 +20,7 @@ TARGETS = {
     "ai4i-failure": ("ai4i", "failure"),
     "ai4i-fault": ("ai4i", "fault"),
     "elevator-vibration": ("elevator", "sensor"),
+    "metropt2-failure": ("metropt", "failure"),
     "metropt3-failure": ("metropt", "failure"),
 }
 """Recipes whose target is not the RUL: data set and kind of target."""
