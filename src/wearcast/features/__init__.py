@@ -1,6 +1,7 @@
 """What a model sees of a reading: its own value, its deviation from the unit's healthy start, window statistics."""
 
 from wearcast.features.blocks import row_blocks
+from wearcast.features.calendar import CalendarMark, calendar_marks
 from wearcast.features.derived import Derived, with_derived
 from wearcast.features.healthy_start import healthy_start
 from wearcast.features.hold import hold_last
@@ -16,6 +17,7 @@ from wearcast.features.spec import (
 from wearcast.features.statistics import statistic_names, window_statistics
 
 __all__ = [
+    "CalendarMark",
     "Derived",
     "EnvelopeLines",
     "Features",
@@ -23,6 +25,7 @@ __all__ = [
     "SignalFeatures",
     "StatisticsFeatures",
     "WaveletPackets",
+    "calendar_marks",
     "healthy_start",
     "hold_last",
     "row_blocks",

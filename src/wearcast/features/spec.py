@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from wearcast.config import Strict
 from wearcast.features.bearing import SKF_6203, SKF_6205, BearingGeometry, BearingMultipliers
+from wearcast.features.calendar import CalendarMark
 from wearcast.features.derived import Derived
 
 __all__ = ["EnvelopeLines", "Features", "SequenceFeatures", "SignalFeatures", "StatisticsFeatures", "WaveletPackets"]
@@ -23,6 +24,16 @@ class _Channels(Strict):
     statics: bool = Field(True, description="Add the columns that never change within a unit.")
     every: int = Field(1, ge=1, description="Readings from one window to the next, counted back from a unit's last.")
     derived: tuple[Derived, ...] = Field((), description="Columns computed from others, which become sensors.")
+    calendar: tuple[CalendarMark, ...] = Field(
+        (), description="Add calendar time, known ahead: minute, hour, weekday, day, yearday, month; of a clock only."
+    )
+
+    @field_validator("calendar")
+    @classmethod
+    def _each_mark_once(cls, value: tuple[CalendarMark, ...]) -> tuple[CalendarMark, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"calendar must name each mark once, got {list(value)}")
+        return value
 
 
 class SequenceFeatures(_Channels):
@@ -106,6 +117,7 @@ class SignalFeatures(Strict):
     deviation: ClassVar[bool] = False
     healthy_steps: ClassVar[int] = 1
     age: ClassVar[bool] = False
+    calendar: ClassVar[tuple[CalendarMark, ...]] = ()
 
     @model_validator(mode="after")
     def _something(self) -> SignalFeatures:

@@ -54,14 +54,12 @@ def table_columns(preprocessing: Preprocessing, features: StatisticsFeatures | S
     sensors = [scale.column for scale in preprocessing.sensors]
     statics = [f"static_{i}" for i in range(preprocessing.n_static)]
     if isinstance(features, SignalFeatures):
-        inputs = (scale.column for scale in preprocessing.inputs)
-        return (*signal_names(features, tuple(sensors)), *inputs, *statics)
+        return (*signal_names(features, tuple(sensors)), *preprocessing.context_names, *statics)
     kinds = ("deviation", *(["recent_deviation"] if features.scales else [])) if features.deviation else ()
     deviations = [f"{name}_{kind}" for kind in kinds for name in sensors]
     return (
         *statistic_names(sensors, features.scales),
-        *(scale.column for scale in preprocessing.inputs),
-        *(["age"] if features.age else []),
+        *preprocessing.context_names,
         *deviations,
         *statics,
     )

@@ -232,7 +232,7 @@ def build_network(experiment: Experiment, preprocessing: Preprocessing, task: Ta
     inputs = Inputs(
         n_past=len(preprocessing.names),
         n_static=preprocessing.n_static,
-        n_known_future=len(preprocessing.known_future),
+        n_known_future=preprocessing.n_known_future,
         context_length=experiment.window.context_length,
         prediction_length=experiment.window.prediction_length,
     )

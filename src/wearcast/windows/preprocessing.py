@@ -2,81 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
 from wearcast.config import Strict
 from wearcast.errors import FleetError
-from wearcast.features import Features, SignalFeatures, healthy_start, hold_last, row_blocks, with_derived
+from wearcast.features import (
+    Features,
+    SignalFeatures,
+    calendar_marks,
+    healthy_start,
+    hold_last,
+    row_blocks,
+    with_derived,
+)
 from wearcast.fleet import Fleet
-from wearcast.schema import UnitId
+from wearcast.windows.channels import Calendar, Channels
 from wearcast.windows.conditions import OperatingConditions
 
-__all__ = ["Channels", "Preprocessing"]
+__all__ = ["Preprocessing"]
 
 CLIP = 10.0
 """Standard deviations beyond which a reading is clipped and flagged: no training unit looks like that."""
-
-
-@dataclass(frozen=True)
-class Channels:
-    """A fleet as a model sees it: one contiguous array, and what is needed to cut it.
-
-    Attributes:
-        values: `(n_rows, n_values)`, scaled, without NaN: sensors first, then settings, known-future columns and age.
-        n_sensors: how many of the values are sensors.
-        home: each unit's healthy start as it is known after 1, 2, … readings, `(n_units, steps, n_sensors)`; None if
-            deviations from it are not asked for.
-        static: `(n_units, n_static)`.
-        offsets: first row of each unit and the number of rows, `(n_units + 1,)`.
-        condition: operating condition of each row, -1 where it was not seen in training.
-        missing: whether a reading of the row is missing, `(n_rows,)`.
-        clipped: whether a reading of the row lies beyond `CLIP` standard deviations, `(n_rows,)`.
-        known_future: positions of the known-future values.
-        units: names of the units, `n_units`.
-        sampling_rate_hz: of the readings, for features of fast signals.
-        shaft_hz: turns of the shaft a second at each row, `(n_rows,)`, for such features.
-    """
-
-    values: NDArray[np.float32]
-    n_sensors: int
-    home: NDArray[np.float32] | None
-    static: NDArray[np.float32]
-    offsets: NDArray[np.int64]
-    condition: NDArray[np.int16]
-    missing: NDArray[np.bool_]
-    clipped: NDArray[np.bool_]
-    known_future: list[int]
-    units: tuple[UnitId, ...] = ()
-    sampling_rate_hz: float | None = None
-    shaft_hz: NDArray[np.float32] | None = None
-
-    @property
-    def row_unit(self) -> NDArray[np.int32]:
-        """Unit of each row, `(n_rows,)`."""
-        return np.repeat(np.arange(len(self.offsets) - 1, dtype=np.int32), np.diff(self.offsets))
-
-    @property
-    def start(self) -> NDArray[np.int64]:
-        """First row of the unit of each row, `(n_rows,)`."""
-        return np.repeat(self.offsets[:-1], np.diff(self.offsets))
-
-    def unit_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Unit of these rows, without an array of all."""
-        return np.searchsorted(self.offsets, rows, side="right") - 1
-
-    def home_at(self, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
-        """Healthy start of the unit of each row as it is known at that row, `(n, n_sensors)`: no look ahead."""
-        if self.home is None:
-            return None
-        unit = self.unit_of(rows)
-        age = np.minimum(rows - self.offsets[unit], self.home.shape[1] - 1)
-        known: NDArray[np.float32] = self.home[unit, age]
-        return known
 
 
 class Scale(Strict):
@@ -108,6 +61,7 @@ class Preprocessing(Strict):
     time_unit: str
     life_scale: float = Field(gt=0, description="Median observed age of the training units: age is divided by it.")
     sampling_rate_hz: float | None = Field(None, description="Of the training fleet; another is refused.")
+    step_s: float | None = Field(None, description="Usual time between readings in training, for calendar marks.")
 
     # ------------------------------------------------------------------ fitting
 
@@ -116,10 +70,16 @@ class Preprocessing(Strict):
         """Fit on training units.
 
         Raises:
-            FleetError: no sensor varies.
+            FleetError: no sensor varies, or calendar marks are asked for of a counter of cycles.
         """
         fleet = with_derived(fleet, features.derived)
         schema = fleet.schema
+        if features.calendar and not schema.is_clock:
+            raise FleetError(
+                "time is counted in cycles, which have no calendar",
+                where=fleet.name,
+                hint="leave features.calendar out, or read the time axis from a column of timestamps",
+            )
         conditions = OperatingConditions.fit(fleet)
         condition, _ = conditions.assign(fleet)
         scales, constant = [], []
@@ -151,6 +111,7 @@ class Preprocessing(Strict):
             time_unit=schema.time_unit,
             life_scale=max(float(np.median(last)), 1e-9),
             sampling_rate_hz=rate,
+            step_s=_step_s(fleet) if features.calendar else None,
         )
 
     # ------------------------------------------------------------------ layout
@@ -172,11 +133,21 @@ class Preprocessing(Strict):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Name of each channel that a model sees: sensors, their deviations, settings and known-future columns, age."""
+        """Name of each channel that a model sees: sensors, their deviations, then `context_names`."""
         sensors = [scale.column for scale in self.sensors]
         deviations = [f"{name}_deviation" for name in sensors] if self.features.deviation else []
-        age = ["age"] if self.features.age else []
-        return (*sensors, *deviations, *(scale.column for scale in self.inputs), *age)
+        return (*sensors, *deviations, *self.context_names)
+
+    @property
+    def context_names(self) -> tuple[str, ...]:
+        """Names of the channels that are no sensor's: settings and known-future columns, calendar marks, age."""
+        marks = [f"calendar_{mark}" for mark in self.features.calendar]
+        return (*(scale.column for scale in self.inputs), *marks, *(["age"] if self.features.age else []))
+
+    @property
+    def n_known_future(self) -> int:
+        """Number of channels that are known ahead."""
+        return sum(scale.column in self.known_future for scale in self.inputs) + len(self.features.calendar)
 
     @property
     def n_static(self) -> int:
@@ -207,8 +178,10 @@ class Preprocessing(Strict):
         without = {*without, *(one.name for one in self.features.derived if set(one.columns) & set(without))}
         n_sensors = len(self.sensors)
         condition, seen = self.conditions.assign(fleet)
+        planned = [n_sensors + i for i, scale in enumerate(self.inputs) if scale.column in self.known_future]
+        marks = n_sensors + len(self.inputs)
         channels = Channels(
-            values=np.zeros((fleet.n_rows, n_sensors + len(self.inputs) + self.features.age), dtype=np.float32),
+            values=np.zeros((fleet.n_rows, n_sensors + len(self.context_names)), dtype=np.float32),
             n_sensors=n_sensors,
             home=None,
             static=self._static(fleet),
@@ -216,10 +189,11 @@ class Preprocessing(Strict):
             condition=condition,
             missing=np.zeros(fleet.n_rows, dtype=np.bool_),
             clipped=np.zeros(fleet.n_rows, dtype=np.bool_),
-            known_future=[n_sensors + i for i, scale in enumerate(self.inputs) if scale.column in self.known_future],
+            known_future=[*planned, *range(marks, marks + len(self.features.calendar))],
             units=fleet.units,
             sampling_rate_hz=self.sampling_rate_hz,
             shaft_hz=None if self.shaft_speed is None else _turns_a_second(fleet, self.shaft_speed),
+            calendar=self._calendar(fleet),
         )
         self._fill(channels, fleet, without)
         condition[~seen] = -1
@@ -250,8 +224,24 @@ class Preprocessing(Strict):
                 if is_sensor:
                     clipped |= np.abs(level) > limit
                 np.clip(level, -limit, limit, out=channels.values[block, i])
+            if self.features.calendar:
+                at = channels.n_sensors + len(self.inputs)
+                marks = calendar_marks(_microseconds(fleet.frame["time"][block]), self.features.calendar)
+                channels.values[block, at : at + marks.shape[1]] = marks
             if self.features.age:
                 channels.values[block, -1] = fleet.age_at(rows) / self.life_scale
+
+    def _calendar(self, fleet: Fleet) -> Calendar | None:
+        """How each unit goes on: by the sampling rate where it is known, else by its own median step."""
+        if not self.features.calendar or self.step_s is None:
+            return None
+        step = np.full(fleet.n_units, round(self.step_s * 1e6))
+        time = _microseconds(fleet.frame["time"])
+        if self.sampling_rate_hz is None:
+            for unit, (first, stop) in enumerate(itertools.pairwise(fleet.offsets.tolist())):
+                if stop - first > 1:
+                    step[unit] = np.median(np.diff(time[first:stop]))
+        return Calendar(self.features.calendar, time[fleet.offsets[1:] - 1], step)
 
     def _check(self, fleet: Fleet) -> None:
         missing = [column for column in self.columns if column not in fleet.frame.columns]
@@ -304,6 +294,25 @@ def _signals(fleet: Fleet, features: Features) -> tuple[str, ...]:
             hint="set features.envelope.shaft_speed to a column of turns a minute",
         )
     return tuple(name for name in features.channels or fleet.schema.sensors if name != speed)
+
+
+def _microseconds(time: pl.Series) -> NDArray[np.int64]:
+    return time.cast(pl.Datetime("us")).cast(pl.Int64).to_numpy()
+
+
+def _step_s(fleet: Fleet) -> float:
+    """Time between two readings of a unit, by the sampling rate or the median."""
+    if fleet.schema.sampling_rate_hz is not None:
+        return 1 / fleet.schema.sampling_rate_hz
+    steps = np.diff(_microseconds(fleet.frame["time"]))
+    within = np.delete(steps, fleet.offsets[1:-1] - 1)
+    if not len(within):
+        raise FleetError(
+            "no unit has two readings, so the time from one to the next is not known",
+            where=fleet.name,
+            hint="leave features.calendar out",
+        )
+    return float(np.median(within)) / 1e6
 
 
 def _turns_a_second(fleet: Fleet, column: str) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from wearcast.config import Strict
-from wearcast.windows.preprocessing import Channels
+from wearcast.windows.channels import Channels
 
 __all__ = ["WindowBatch", "WindowSpec", "Windows"]
 
@@ -33,7 +33,10 @@ class WindowBatch(NamedTuple):
     static: NDArray[np.float32] | None
     """Static features, `(n, n_static)`."""
     known_future: NDArray[np.float32] | None
-    """Known-future channels, `(n, prediction_length, n_known_future)`; 0 beyond the end of the unit's rows."""
+    """Known-future channels, `(n, prediction_length, n_known_future)`.
+
+    Beyond the end of the unit's rows a column is 0, and calendar marks go on.
+    """
 
 
 @dataclass(frozen=True)
@@ -88,5 +91,9 @@ class Windows:
         at = rows[:, None] + np.arange(1, self.spec.prediction_length + 1)
         last = self.channels.offsets[unit + 1, None] - 1
         future: NDArray[np.float32] = self.channels.values.take(np.minimum(at, last), axis=0)[:, :, columns]
-        future[at > last] = 0.0
+        over = at > last
+        future[over] = 0.0
+        if self.channels.calendar is not None and over.any():
+            marks = self.channels.calendar.beyond(unit[np.nonzero(over)[0]], (at - last)[over])
+            future[over, -marks.shape[1] :] = marks
         return future
