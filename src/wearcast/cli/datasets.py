@@ -195,13 +195,14 @@ def check(
               wearcast datasets check cmapss/FD001 --report quality.html
               wearcast datasets check pumps.csv --mapping pumps.yaml --metrics pumps.prom --fail-on warning
     """  # noqa: D301
-    from wearcast.cli.output import print_json, say, write_whole
+    from wearcast.cli.output import print_json, say
     from wearcast.cli.quality import kind_of_target, metrics_writer, severities, show
     from wearcast.cli.sources import resolve
     from wearcast.datasets.quality import check as examine
     from wearcast.datasets.quality import parse_ranges
     from wearcast.datasets.quality.report import report_html
     from wearcast.errors import require
+    from wearcast.writing import write_whole
 
     if report is not None:
         require("jinja2", extra="report")  # before the work, not after it
@@ -227,12 +228,12 @@ def check(
 
 
 def _write_mapping(path: Path, source: str, columns: MappingFlags) -> None:
-    from wearcast.cli.output import write_whole
     from wearcast.cli.sources import column_mapping
     from wearcast.datasets import FilesDataset, resolve_source
     from wearcast.datasets.mapping import guess
     from wearcast.datasets.opening import open_tables
     from wearcast.errors import UsageError
+    from wearcast.writing import write_whole
 
     if not isinstance(resolve_source(source), FilesDataset):
         raise UsageError(f"{source} knows its columns", where="--write-mapping", hint="a mapping is for files")

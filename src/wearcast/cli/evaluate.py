@@ -80,9 +80,9 @@ def write_files(bundle: Bundle, evaluation: AnyEvaluation, report: Path) -> tupl
         UsageError: the report's name does not end in .html, or its place cannot be written.
         MissingExtraError: the packages of the report are not installed.
     """
-    from wearcast.cli.output import write_whole
     from wearcast.cli.predict import rendered
     from wearcast.evaluation import write_report
+    from wearcast.writing import write_whole
 
     _check_report(report)
     table = report.with_name("forecast.csv" if report.stem == "report" else f"{report.stem}.csv")

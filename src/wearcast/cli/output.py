@@ -1,4 +1,4 @@
-"""What commands write: results on stdout, everything else on stderr, files whole or not at all."""
+"""What commands write: results on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import math
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["finite", "print_json", "print_rich", "print_table", "say", "write_whole"]
+__all__ = ["finite", "print_json", "print_rich", "print_table", "say"]
 
 
 WIDEST = 400
@@ -75,34 +74,3 @@ def print_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequen
 
 def _is_figure(text: str) -> bool:
     return re.fullmatch(r"-?[\d.,]+(e[-+]?\d+)?%?|", text) is not None
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a kill or a full disk leaves either the old one or the new one, never half of it.
-
-    Raises:
-        UsageError: the place cannot be written.
-    """
-    import os
-    import tempfile
-
-    from wearcast.errors import UsageError
-
-    scratch: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-        scratch = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.chmod(0o644)
-        scratch.replace(path)
-    except OSError as error:
-        blocked = isinstance(error, FileExistsError | NotADirectoryError)
-        why = "a folder above it is a file" if blocked else error.strerror or error
-        raise UsageError(f"cannot be written: {why}", where=str(path), hint="name another place") from error
-    finally:
-        if scratch is not None:
-            scratch.unlink(missing_ok=True)

@@ -47,8 +47,9 @@ def predict(
               wearcast predict runs/fd001 cmapss/FD001 --every 10 --out forecast.parquet
     """  # noqa: D301
     from wearcast.bundle import load_bundle
-    from wearcast.cli.output import say, write_whole
+    from wearcast.cli.output import say
     from wearcast.cli.sources import fleet_for_bundle
+    from wearcast.writing import write_whole
 
     form = form or _form_of(out)
     if form == "parquet" and out is None:

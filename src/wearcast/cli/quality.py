@@ -62,9 +62,9 @@ def metrics_writer(path: Path | None) -> Callable[[QualityReport], None] | None:
     """
     if path is None:
         return None
-    from wearcast.cli.output import write_whole
     from wearcast.datasets.quality.metrics import json_line, prometheus_text
     from wearcast.errors import UsageError
+    from wearcast.writing import write_whole
 
     if path.suffix == ".prom":
         return lambda quality: write_whole(path, prometheus_text(quality).encode())

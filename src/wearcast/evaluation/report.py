@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from collections import Counter
 from datetime import datetime, timedelta
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from wearcast import __version__
 from wearcast.config.writing import to_yaml
-from wearcast.errors import UsageError, require
+from wearcast.errors import require
 from wearcast.evaluation import plots
 from wearcast.evaluation.by_target import AnyEvaluation
 from wearcast.evaluation.importance import Importance, occlusion_importance
@@ -23,7 +18,9 @@ from wearcast.evaluation.judged_report import judged_content, judged_pictures
 from wearcast.evaluation.protocol import Evaluation, Forecaster
 from wearcast.evaluation.table import DIRECTIONS, METRICS, format_value
 from wearcast.forecast import RulForecast
+from wearcast.pages import page, trusted
 from wearcast.schema import SECONDS
+from wearcast.writing import write_whole
 
 __all__ = ["look_first", "write_report"]
 
@@ -72,29 +69,17 @@ def write_report(
         MissingExtraError: jinja2 or matplotlib is not installed.
         UsageError: the file cannot be written.
     """
-    jinja2 = require("jinja2", extra="report")
     require("matplotlib", extra="report")
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: (files(__package__) / name).read_text(encoding="utf-8")),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    markup = require("markupsafe", extra="report").Markup
-    shared = {"version": __version__, "card": _card(bundle), "experiment": _experiment(bundle)}
-    pictures: Any
+    about = {"card": _card(bundle), "experiment": _experiment(bundle)}
     if isinstance(evaluation, Evaluation):
         importance = importance or occlusion_importance(bundle, evaluation.fleet)
-        pictures = {name: markup(svg) for name, svg in _pictures(evaluation, importance).items()}
-        content = _content(evaluation, importance)
+        drawn = {name: trusted(svg) for name, svg in _pictures(evaluation, importance).items()}
+        html = page(__package__, "report.html.j2", pictures=drawn, **about, **_content(evaluation, importance))
     else:
-        pictures = [{**picture, "svg": markup(picture["svg"])} for picture in judged_pictures(evaluation)]
-        content = judged_content(evaluation)
-    template = environment.get_template("report.html.j2" if isinstance(evaluation, Evaluation) else "judged.html.j2")
-    html = template.render(pictures=pictures, **shared, **content)
+        shown = [{**picture, "svg": trusted(picture["svg"])} for picture in judged_pictures(evaluation)]
+        html = page(__package__, "judged.html.j2", pictures=shown, **about, **judged_content(evaluation))
     target = Path(path)
-    _write(target, html)
+    write_whole(target, html.encode())
     return target
 
 
@@ -289,22 +274,3 @@ def _experiment(bundle: Forecaster) -> str | None:
     """The resolved experiment as YAML, if the manifest has it."""
     experiment = bundle.manifest.model_dump(mode="json").get("experiment")
     return to_yaml(experiment) if experiment else None
-
-
-def _write(path: Path, text: str) -> None:
-    """Put the file in place as a whole; a kill or a full disk leaves what was there."""
-    scratch = ""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(scratch).chmod(0o644)
-        Path(scratch).replace(path)
-    except OSError as error:
-        if scratch:
-            with contextlib.suppress(OSError):
-                Path(scratch).unlink()
-        raise UsageError(f"cannot write the report: {error.strerror or error}", where=str(path)) from error

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 import signal
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +33,7 @@ from wearcast.training.module import ForecastModule
 from wearcast.training.quiet import hushed
 from wearcast.training.tasks import Task
 from wearcast.windows import Preprocessing, Windows
+from wearcast.writing import replace_file
 
 __all__ = ["TrainedNetwork", "train_network"]
 
@@ -57,19 +56,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write the checkpoint at once."""
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
         content = io.BytesIO()  # so that a full disk is an OSError of ours, not torch's account of a broken archive
         torch.save(checkpoint, content)
-        handle, scratch = tempfile.mkstemp(dir=target.parent, suffix=".partial")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())
-            Path(scratch).replace(target)
-        finally:
-            Path(scratch).unlink(missing_ok=True)
+        replace_file(Path(path), content.getbuffer())
 
 
 class Patience(EarlyStopping):

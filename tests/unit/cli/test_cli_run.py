@@ -14,8 +14,7 @@ from tests.unit.cli.conftest import SMALL, Run, write_pumps
 
 from wearcast.bundle import load_bundle
 from wearcast.cli import demo as demo_module
-from wearcast.cli.output import finite, print_table, write_whole
-from wearcast.errors import UsageError
+from wearcast.cli.output import finite, print_table
 from wearcast.evaluation import Evaluation
 
 EVALUATE_KEYS = {"bundle", "dataset", "split", "target", "n_units", "n_windows", "seed", "metrics"}
@@ -294,19 +293,3 @@ def test_a_table_shows_brackets_as_they_are(capsys: pytest.CaptureFixture[str]):
     out = capsys.readouterr().out
     assert "[bold]x" in out
     assert "1.5" in out
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    path = tmp_path / "f.csv"
-    write_whole(path, b"old")
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(UsageError, match="No space left"):
-        write_whole(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert [p.name for p in tmp_path.iterdir()] == ["f.csv"]
-    with pytest.raises(UsageError, match="cannot be written"):
-        write_whole(path / "below", b"new")

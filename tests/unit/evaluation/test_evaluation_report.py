@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from datetime import datetime, timedelta
 from html.parser import HTMLParser
@@ -14,7 +13,7 @@ import pytest
 from tests.fixtures.forecasters import Oracle, make_judged_fleet
 
 from wearcast import Fleet
-from wearcast.errors import MissingExtraError, UsageError
+from wearcast.errors import MissingExtraError
 from wearcast.evaluation import plots, report, write_report
 from wearcast.evaluation.protocol import evaluate_rul as evaluate
 from wearcast.evaluation.report import look_first
@@ -110,21 +109,6 @@ def test_a_fleet_with_a_clock_gets_dates(tmp_path):
     assert "2026-01-03 01:00" in html
     assert re.search(r"<b>2026-01-0[34] \d\d:\d\d</b>", html)
     assert "hours" in html
-
-
-def test_a_failed_write_leaves_the_old_report(tmp_path, monkeypatch):
-    """A full disk is a clear error, and nothing is half written."""
-    target = tmp_path / "report.html"
-    target.write_text("old")
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UsageError, match="No space left"):
-        report._write(target, "new")
-    assert target.read_text() == "old"
-    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
 
 
 def test_a_missing_extra_is_answered_with_the_install_line(tmp_path, monkeypatch):

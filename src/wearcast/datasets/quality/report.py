@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
-from wearcast import __version__
 from wearcast.datasets.quality.findings import ColumnQuality, LabelQuality, QualityReport
 from wearcast.datasets.quality.histories import Histories
 from wearcast.datasets.quality.limits import decimal
 from wearcast.datasets.quality.pictures import bars, profile, sparkline
-from wearcast.errors import require
 from wearcast.fleet import Fleet
+from wearcast.pages import page, trusted
 
 __all__ = ["report_html"]
 
@@ -33,31 +31,21 @@ def report_html(report: QualityReport, fleet: Fleet, *, at: datetime | None = No
     Raises:
         MissingExtraError: jinja2 is not installed.
     """
-    jinja2 = require("jinja2", extra="report")
-    markup = require("markupsafe", extra="report").Markup
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: (files(__package__) / name).read_text(encoding="utf-8")),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     histories = Histories(fleet)
-    columns = [_column(report, column, histories, markup) for column in report.columns[:MOST_PICTURES]]
-    return str(
-        environment.get_template("quality.html.j2").render(
-            version=__version__,
-            when=f"{at or datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-            r=report,
-            title=report.name,
-            summary=_summary(report),
-            columns=columns,
-            left_out=len(report.columns) - len(columns),
-            axis=_axis(histories),
-            sizes=_sizes(histories, markup),
-            labels=[_label(label) for label in report.labels],
-            time=_time(report),
-        )
+    columns = [_column(report, column, histories) for column in report.columns[:MOST_PICTURES]]
+    return page(
+        __package__,
+        "quality.html.j2",
+        when=f"{at or datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        r=report,
+        title=report.name,
+        summary=_summary(report),
+        columns=columns,
+        left_out=len(report.columns) - len(columns),
+        axis=_axis(histories),
+        sizes=_sizes(histories),
+        labels=[_label(label) for label in report.labels],
+        time=_time(report),
     )
 
 
@@ -87,7 +75,7 @@ def _axis(histories: Histories) -> str:
     return "From left to right: from the first reading of each unit to its last, all units laid over one another."
 
 
-def _column(report: QualityReport, column: ColumnQuality, histories: Histories, markup: Any) -> dict[str, Any]:
+def _column(report: QualityReport, column: ColumnQuality, histories: Histories) -> dict[str, Any]:
     drawn = profile(histories, column)
     found = [f for f in report.findings if column.name in f.columns]
     facts = [("mean", decimal(column.mean))] if column.mean is not None else []
@@ -105,7 +93,7 @@ def _column(report: QualityReport, column: ColumnQuality, histories: Histories, 
         "name": column.name,
         "role": column.role.replace("_", " "),
         "measure": column.unit_of_measure,
-        "svg": markup(sparkline(drawn, column)) if drawn is not None else None,
+        "svg": trusted(sparkline(drawn, column)) if drawn is not None else None,
         "low": decimal(drawn.view[0]) if drawn else "",
         "high": decimal(drawn.view[1]) if drawn else "",
         "facts": facts,
@@ -118,14 +106,14 @@ def _percent(share: float) -> str:
     return f"{share:.1%}" if share >= 0.001 else "< 0.1%"
 
 
-def _sizes(histories: Histories, markup: Any) -> dict[str, Any] | None:
+def _sizes(histories: Histories) -> dict[str, Any] | None:
     """How long the histories are, where they differ."""
     sizes = histories.sizes
     if len(sizes) < 2 or sizes.min() == sizes.max():
         return None
     counts, _ = np.histogram(sizes, bins=HISTOGRAM)
     svg = bars(counts.astype(np.int64), "readings of a unit")
-    return {"svg": markup(svg), "low": f"{sizes.min():,}", "high": f"{sizes.max():,}"}
+    return {"svg": trusted(svg), "low": f"{sizes.min():,}", "high": f"{sizes.max():,}"}
 
 
 def _label(label: LabelQuality) -> dict[str, Any]:
