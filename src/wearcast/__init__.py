@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from wearcast.errors import WearcastError
     from wearcast.fleet import Fleet
     from wearcast.forecast import Forecast
-    from wearcast.training import Experiment, train
+    from wearcast.training import Ensemble, Experiment, train
 
 __version__ = "0.1.0"
 
 # Where each public name lives; imported on first use, so that `import wearcast` costs nothing.
 _HOMES = {
     "Bundle": "wearcast.bundle",
+    "Ensemble": "wearcast.training",
     "Experiment": "wearcast.training",
     "Fleet": "wearcast.fleet",
     "Forecast": "wearcast.forecast",
@@ -32,6 +33,7 @@ _HOMES = {
 
 __all__ = [
     "Bundle",
+    "Ensemble",
     "Experiment",
     "Fleet",
     "Forecast",

@@ -6,6 +6,8 @@
     history.json           metrics of each epoch
     SHA256SUMS             checksums of all of these, in the format of `sha256sum --check`
 
+An ensemble has no graph of its own; its models are whole bundles in `models/`, each of which can also be used alone.
+
 Nothing in it is pickled: loading a bundle reads JSON, arrays and a graph, and runs no code of the bundle's.
 """
 
@@ -23,29 +25,39 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from wearcast.config import Strict
 from wearcast.errors import BundleCorruptError, BundleError, BundleVersionError
 from wearcast.fleet import Fleet
 from wearcast.forecast import Forecast
-from wearcast.inference import Engine, OnnxSession, Output
+from wearcast.inference import Engine, OnnxSession, Output, PooledEngine
 from wearcast.target import Target
 from wearcast.windows import Preprocessing, WindowSpec
 
-__all__ = ["Bundle", "Manifest", "check_place", "load_bundle", "write_bundle"]
+__all__ = [
+    "Bundle",
+    "EnsembleManifest",
+    "Manifest",
+    "ModelManifest",
+    "ModelRecord",
+    "check_place",
+    "load_bundle",
+    "write_bundle",
+]
 
-SCHEMA_VERSION = 2
-MANIFEST, SUMS, GRAPH, WEIGHTS, HISTORY = (
+SCHEMA_VERSION = 3
+MANIFEST, SUMS, GRAPH, WEIGHTS, HISTORY, MODELS = (
     "bundle.json",
     "SHA256SUMS",
     "model.onnx",
     "weights.safetensors",
     "history.json",
+    "models",
 )
 
 
@@ -56,7 +68,12 @@ def _name_the_output(data: dict[str, Any]) -> dict[str, Any]:
     return {**rest, "schema_version": 2, "output": {"kind": "survival", **loose}}
 
 
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _name_the_output}
+def _say_that_it_is_one_model(data: dict[str, Any]) -> dict[str, Any]:
+    """Version 2 knew no ensembles."""
+    return {**data, "schema_version": 3, "kind": "model"}
+
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _name_the_output, 2: _say_that_it_is_one_model}
 """From each older schema version to the next one."""
 
 
@@ -80,20 +97,17 @@ class Parity(Strict):
     tolerance: float
 
 
-class Manifest(Strict):
-    """The content of `bundle.json`."""
+class _Described(Strict):
+    """What `bundle.json` says of a model as of an ensemble."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     name: str
     seed: int
     created: str
     experiment: dict[str, Any]
     target: Target
-    window: WindowSpec
-    preprocessing: Preprocessing
     output: Output
     data: DataRecord
-    parity: Parity
     metrics: dict[str, float]
     training: dict[str, float | int | str]
     versions: dict[str, str]
@@ -102,6 +116,35 @@ class Manifest(Strict):
     def model(self) -> str:
         """Name and version of the model, as forecasts carry it."""
         return f"{self.name}-seed{self.seed}@{self.data.fingerprint[:8]}"
+
+
+class ModelManifest(_Described):
+    """The content of the `bundle.json` of one model."""
+
+    kind: Literal["model"] = "model"
+    window: WindowSpec
+    preprocessing: Preprocessing
+    parity: Parity
+
+
+class ModelRecord(Strict):
+    """One model of an ensemble."""
+
+    folder: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Its bundle, in `models/`.")
+    member: str = Field(description="Which member of the ensemble it is a run of.")
+    weight: float = Field(ge=0, le=1)
+
+
+class EnsembleManifest(_Described):
+    """The content of the `bundle.json` of an ensemble."""
+
+    kind: Literal["ensemble"] = "ensemble"
+    models: tuple[ModelRecord, ...] = Field(min_length=1)
+    members: dict[str, dict[str, float]] = Field(description="Weight and held-out figures of each member.")
+
+
+Manifest = Annotated[ModelManifest | EnsembleManifest, Field(discriminator="kind")]
+_MANIFEST: TypeAdapter[ModelManifest | EnsembleManifest] = TypeAdapter(Manifest)
 
 
 @dataclass(frozen=True)
@@ -114,13 +157,24 @@ class Bundle:
     """
 
     path: Path
-    manifest: Manifest
+    manifest: ModelManifest | EnsembleManifest
     threads: int | None = field(default=None, compare=False)
 
     @cached_property
-    def engine(self) -> Engine:
+    def models(self) -> tuple[Bundle, ...]:
+        """The models of an ensemble; none of a single model."""
+        if isinstance(self.manifest, ModelManifest):
+            return ()
+        folders = (self.path / MODELS / record.folder for record in self.manifest.models)
+        return tuple(_read(folder, self.threads) for folder in folders)
+
+    @cached_property
+    def engine(self) -> Engine | PooledEngine:
         """The loaded forecasting path."""
         m = self.manifest
+        if isinstance(m, EnsembleManifest):
+            engines = tuple(engine for model in self.models if isinstance(engine := model.engine, Engine))
+            return PooledEngine(engines, tuple(record.weight for record in m.models), m.output, m.model)
         return Engine(
             preprocessing=m.preprocessing,
             window=m.window,
@@ -172,10 +226,19 @@ def load_bundle(path: str | Path, *, threads: int | None = None) -> Bundle:
             hint = f"an interrupted write left the last whole bundle at {old}; rename it back"
         raise BundleError("there is no bundle here", where=str(root), hint=hint)
     _verify(root)
+    bundle = _read(root, threads)
+    for model in bundle.models:
+        if not isinstance(model.manifest, ModelManifest):
+            raise BundleCorruptError("an ensemble of ensembles", where=str(model.path))
+    return bundle
+
+
+def _read(root: Path, threads: int | None) -> Bundle:
+    """A bundle whose bytes were checked."""
     try:
         data = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
-        manifest = Manifest.model_validate(_migrate(data, root))
-    except ValueError as error:  # what is not JSON, and pydantic's errors too
+        manifest = _MANIFEST.validate_python(_migrate(data, root))
+    except (ValueError, OSError) as error:  # what is not JSON, and pydantic's errors too
         raise BundleCorruptError(
             f"not a bundle manifest: {_first_complaint(error)}",
             where=str(root / MANIFEST),
@@ -184,7 +247,7 @@ def load_bundle(path: str | Path, *, threads: int | None = None) -> Bundle:
     return Bundle(root, manifest, threads)
 
 
-def _first_complaint(error: ValueError) -> str:
+def _first_complaint(error: ValueError | OSError) -> str:
     if not isinstance(error, ValidationError):
         return str(error)
     first, more = error.errors(include_url=False)[0], error.error_count() - 1
@@ -233,11 +296,12 @@ def write_bundle(path: str | Path) -> Iterator[Path]:
         raise BundleError(f"cannot write here: {why}", where=str(path), hint="give another folder") from error
     try:
         yield scratch
-        files = sorted(p for p in scratch.iterdir() if p.is_file())
-        (scratch / SUMS).write_text("".join(f"{_sha256(file)}  {file.name}\n" for file in files), encoding="utf-8")
-        for file in (*files, scratch / SUMS):
-            _sync(file)
-        _sync(scratch)
+        files = sorted(path for path in scratch.rglob("*") if path.is_file())
+        sums = (f"{_sha256(file)}  {file.relative_to(scratch).as_posix()}\n" for file in files)
+        (scratch / SUMS).write_text("".join(sums), encoding="utf-8")
+        folders = (inner for inner in scratch.rglob("*") if inner.is_dir())
+        for written in (*files, *folders, scratch / SUMS, scratch):
+            _sync(written)
         scratch.chmod(0o755)
         _swap(scratch, root)
     except OSError as error:
@@ -328,12 +392,15 @@ def _verify(root: Path) -> None:
     sums = {}
     for line in lines:
         digest, gap, name = line.partition("  ")
-        if not gap or Path(name).name != name:
+        if not gap or not _is_inside(name):
             raise BundleCorruptError(f"not a checksum of a file in this folder: {line!r}", where=str(root / SUMS))
         sums[name] = digest
-    for name in (MANIFEST, GRAPH, WEIGHTS, HISTORY):
-        if name not in sums and (name in (MANIFEST, GRAPH) or (root / name).exists()):
-            raise BundleCorruptError(f"{name} has no checksum", where=str(root / SUMS))
+    for folder in (root, *sorted((root / MODELS).glob("*"))):
+        needed = {MANIFEST} if (folder / MODELS).exists() else {MANIFEST, GRAPH}
+        there = {name for name in (WEIGHTS, HISTORY) if (folder / name).exists()}
+        for name in sorted(needed | there):
+            if (name := (folder / name).relative_to(root).as_posix()) not in sums:
+                raise BundleCorruptError(f"{name} has no checksum", where=str(root / SUMS))
     for name, expected in sums.items():
         file = root / name
         if not file.is_file():
@@ -346,6 +413,13 @@ def _verify(root: Path) -> None:
             raise BundleCorruptError(
                 f"{name} has changed since it was written", where=str(root), hint="copy or train the bundle again"
             )
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a name in the list of checksums is a file of this bundle: here, or in a folder of `models/`."""
+    steps = name.split("/")
+    plain = all(step not in ("", ".", "..") and Path(step).name == step for step in steps)
+    return plain and (len(steps) == 1 or (len(steps) == 3 and steps[0] == MODELS))
 
 
 def _migrate(data: Any, root: Path) -> dict[str, Any]:

@@ -48,6 +48,14 @@ class TimeToEvent:
     def __getitem__(self, rows: slice | NDArray[np.intp] | NDArray[np.bool_]) -> TimeToEvent:
         return TimeToEvent(self.grid, self.survival[rows])
 
+    def on(self, grid: Floats) -> TimeToEvent:
+        """The same distributions at the edges of another grid; beyond this grid's end nothing more is known to fail."""
+        if np.array_equal(grid, self.grid):
+            return self
+        right = np.clip(np.searchsorted(self.grid, grid, side="right"), 1, len(self.grid) - 1)
+        share = np.clip((grid - self.grid[right - 1]) / self._widths[right - 1], 0.0, 1.0)
+        return TimeToEvent(grid, (1 - share) * self.survival[:, right - 1] + share * self.survival[:, right])
+
     @cached_property
     def _widths(self) -> Floats:
         return np.diff(self.grid)

@@ -10,7 +10,7 @@ from wearcast.config import nearest
 from wearcast.config.document import Document, Place, Trail, dotted, read, read_text
 from wearcast.errors import ConfigError
 
-__all__ = ["EXTENDS", "Find", "from_mapping", "load", "merge", "overrides", "replace"]
+__all__ = ["EXTENDS", "Find", "from_mapping", "load", "merge", "overrides", "put", "replace"]
 
 EXTENDS = "extends"
 Find = Callable[[str], Path]
@@ -107,7 +107,14 @@ def _load(path: Path, find: Find | None, chain: tuple[Path, ...], where: Place |
         raise ConfigError(
             f"extends goes in a circle: {' → '.join(step.name for step in (*chain, path))}", where=str(chain[-1])
         )
-    own = _read(path, where)
+    return _extended(_read(path, where), path.parent, find, (*chain, path))
+
+
+def _extended(own: Document, folder: Path, find: Find | None, chain: tuple[Path, ...]) -> Document:
+    """A document over all that it extends, after the same is done with the mappings in it."""
+    for key, value in own.data.items():
+        if isinstance(value, Mapping) and key != EXTENDS:
+            own = put(own, (key,), _extended(_part(own, key), folder, find, chain), ())
     if EXTENDS not in own.data:
         return own
     said = own.place((EXTENDS,))
@@ -117,10 +124,16 @@ def _load(path: Path, find: Find | None, chain: tuple[Path, ...], where: Place |
         raise ConfigError(f"{EXTENDS}: expected a name, a path or a list of them, got {parents!r}", where=str(said))
     merged = Document({})
     for name in names:
-        merged = merge(merged, _load(_locate(name, path.parent, find, said), find, (*chain, path), said))
+        merged = merge(merged, _load(_locate(name, folder, find, said), find, chain, said))
     rest = {key: value for key, value in own.data.items() if key != EXTENDS}
     places = {trail: place for trail, place in own.places.items() if trail[:1] != (EXTENDS,)}
     return merge(merged, Document(rest, places))
+
+
+def _part(document: Document, key: str) -> Document:
+    """The mapping under a key, as a document of its own."""
+    places = {trail[1:]: place for trail, place in document.places.items() if trail[:1] == (key,)}
+    return Document(document.data[key], {(): document.place((key,)), **places})
 
 
 def _same(one: Path, other: Path) -> bool:
@@ -134,9 +147,24 @@ def from_mapping(data: Mapping[str, Any], source: str) -> Document:
 
 def replace(document: Document, key: str, value: Any, source: str) -> Document:
     """The document with one key of the top replaced whole, as `source` says."""
-    rest = {name: item for name, item in document.data.items() if name != key}
-    places = {trail: place for trail, place in document.places.items() if trail[:1] != (key,)}
-    return Document({**rest, key: value}, {**places, (key,): Place(source)})
+    return put(document, (key,), Document({key: value}, {(key,): Place(source)}), (key,))
+
+
+def put(document: Document, trail: Trail, other: Document, there: Trail) -> Document:
+    """The document with the value at `trail` replaced whole by the one at `there` in another; mappings lead to it."""
+    value: Any = other.data
+    for step in there:
+        value = value[step]
+
+    around: list[Any] = [document.data]
+    for step in trail[:-1]:
+        around.append(around[-1][step])
+    data: Any = {**around[-1], trail[-1]: value}
+    for mapping, step in zip(around[-2::-1], trail[-2::-1], strict=True):
+        data = {**mapping, step: data}
+    places = {old: place for old, place in document.places.items() if old[: len(trail)] != trail}
+    places |= {trail + old[len(there) :]: place for old, place in other.places.items() if old[: len(there)] == there}
+    return Document(data, places)
 
 
 def overrides(document: Document, assignments: Iterable[str]) -> Document:

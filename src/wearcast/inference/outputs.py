@@ -1,7 +1,9 @@
 """What the numbers that a graph gives mean, and how they were calibrated: a discriminated union on `kind`.
 
 An output is stored in the bundle. `forecast` turns raw numbers into a forecast, calibrated; it is the only place that
-does, in training, evaluation and service alike.
+does, in training, evaluation and service alike. For ensembles there is the way back, `raw_of`, and `mix`, which pools
+the raw numbers of several models: survival curves and class probabilities by the linear opinion pool (Stone 1961),
+quantiles by their mean (Vincent 1912).
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ from wearcast.target import RulTarget
 __all__ = ["Output", "ProbabilityOutput", "QuantileOutput", "SurvivalOutput"]
 
 Knots = tuple[float, ...]
+
+LEAST_PROBABILITY = 1e-7
+"""So that no model of an ensemble can rule a class out."""
 
 
 class SurvivalOutput(Strict):
@@ -46,6 +51,15 @@ class SurvivalOutput(Strict):
             quantile_levels=self.target.quantile_levels,
         )
 
+    def raw_of(self, forecast: Forecast, last: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
+        """Survival of a forecast at this grid's edges, `(n, n_edges)`."""
+        assert isinstance(forecast, RulForecast)  # noqa: S101 - a member of one target
+        return forecast.distribution.on(np.array(self.grid)).survival
+
+    def mix(self, raws: NDArray[Any], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """One raw number out of `(n_models, …)`."""
+        return np.tensordot(weights, raws, axes=1)
+
 
 class ProbabilityOutput(Strict):
     """Class scores (logits), `(n, k)`."""
@@ -67,6 +81,15 @@ class ProbabilityOutput(Strict):
         return ClassForecast(
             **_fields(moments), classes=self.classes, probability=self.probability(raw), threshold=self.threshold
         )
+
+    def raw_of(self, forecast: Forecast, last: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
+        """Log-probabilities of a forecast, `(n, k)`."""
+        assert isinstance(forecast, ClassForecast)  # noqa: S101 - a member of one target
+        return np.log(np.maximum(forecast.probability, LEAST_PROBABILITY))
+
+    def mix(self, raws: NDArray[Any], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Log of the mean probability, of log-probabilities `(n_models, n, k)`."""
+        return np.log(np.tensordot(weights, np.exp(raws), axes=1))
 
 
 class QuantileOutput(Strict):
@@ -99,10 +122,7 @@ class QuantileOutput(Strict):
         if self.spread:
             centre = scaled[..., [self.quantile_levels.index(0.5)]]
             scaled = centre + (scaled - centre) * np.array(self.spread, dtype=np.float32)[:, None, :]
-        mean, sd = (np.array(numbers, dtype=np.float32)[:, None] for numbers in (self.mean, self.sd))
-        base = mean
-        if self.relative and last is not None:
-            base = np.where(np.isnan(last), mean[:, 0], last)[:, None, :, None]
+        base, sd = self._scale(last)
         # Monotone rearrangement (Chernozhukov, Fernández-Val & Galichon 2010): calibrated levels could cross.
         values: NDArray[np.float32] = np.sort(base + scaled * sd, axis=3)
         return values
@@ -115,6 +135,23 @@ class QuantileOutput(Strict):
             quantile_levels=self.quantile_levels,
             quantiles=self.quantiles(raw, last),
         )
+
+    def raw_of(self, forecast: Forecast, last: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Scaled quantiles of a forecast, `(n, steps, k, n_levels)`."""
+        assert isinstance(forecast, SensorForecast)  # noqa: S101 - a member of one target
+        base, sd = self._scale(last)
+        return np.asarray((forecast.quantiles - base) / sd, dtype=np.float32)
+
+    def mix(self, raws: NDArray[Any], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mean of the quantiles of `(n_models, …)`."""
+        return np.tensordot(weights, raws, axes=1)
+
+    def _scale(self, last: NDArray[np.float32] | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """What the numbers count from and in, both ready for `(n, steps, k, n_levels)`."""
+        mean, sd = (np.array(numbers, dtype=np.float32)[:, None] for numbers in (self.mean, self.sd))
+        if not self.relative or last is None:
+            return mean, sd
+        return np.where(np.isnan(last), mean[:, 0], last)[:, None, :, None], sd
 
 
 def _fields(moments: Moments) -> dict[str, Any]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from wearcast.config import Strict
 from wearcast.datasets import Dataset
+from wearcast.errors import ConfigError
 from wearcast.features import Features, SequenceFeatures, SignalFeatures
 from wearcast.models import Backbone, EnvelopeEvidence, Tabular
 from wearcast.target import FailureTarget, FaultTarget, RulTarget, SensorTarget, Target
 from wearcast.windows import SplitSpec, WindowSpec
 
-__all__ = ["Calibration", "Experiment", "Optimiser", "TrainerSpec"]
+__all__ = ["Calibration", "Ensemble", "Experiment", "Optimiser", "TrainerSpec"]
+
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
 class Optimiser(Strict):
@@ -39,6 +43,9 @@ class TrainerSpec(Strict):
     )
     deviation_noise: float = Field(
         0.3, ge=0, description="Offset of each deviation, drawn once a window: a healthy start is known only so well."
+    )
+    sensor_dropout: float = Field(
+        0.0, ge=0, lt=1, description="Probability that a sensor is missing from a window, so that forecasts bear it."
     )
     gradient_clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
     weight_average: float = Field(
@@ -65,7 +72,7 @@ class Experiment(Strict):
     """A recipe, resolved."""
 
     version: Literal[1] = 1
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
+    name: str = Field(pattern=NAME, max_length=100)
     dataset: Dataset
     target: Target = RulTarget()
     window: WindowSpec = WindowSpec()
@@ -123,8 +130,77 @@ class Experiment(Strict):
         """
         from wearcast.training.recipes import load_experiment
 
-        return load_experiment(str(path), overrides)
+        found = load_experiment(str(path), overrides)
+        if not isinstance(found, cls):
+            raise ConfigError(
+                "this is an ensemble, not one model", where=str(path), hint="read it with Ensemble.from_yaml"
+            )
+        return found
 
     def record(self) -> dict[str, Any]:
         """The experiment as plain values, as it is stored in the bundle."""
+        return self.model_dump(mode="json")
+
+
+class Ensemble(Strict):
+    """Several models of one data set and target, whose forecasts are pooled and calibrated as one.
+
+    Each member is trained once for each fold of units, so that what it says of units that it has not seen is known of
+    all of them; the weights and the calibration are learnt from that (Wolpert 1992, "Stacked generalization"). A member
+    that reads tables cross-fits itself.
+    """
+
+    version: Literal[1] = 1
+    name: str = Field(pattern=NAME, max_length=100)
+    dataset: Dataset
+    target: Target = RulTarget()
+    members: dict[Annotated[str, Field(pattern=NAME, max_length=40)], Experiment] = Field(
+        min_length=1, max_length=20, description="An experiment each, as `{extends: RECIPE, …}`; all of this data set."
+    )
+    seeds: int = Field(1, ge=1, le=20, description="How often each member is trained, each time with another seed.")
+    combine: Literal["mean", "weighted", "stacked"] = Field(
+        "stacked",
+        description="'mean': all members count alike; 'weighted': by the inverse of their mean squared error on units "
+        "that they had not seen; 'stacked': the weights under which the pooled error is least there.",
+    )
+    split: SplitSpec = Field(SplitSpec(), description="As many folds as validation_share goes into 1.")
+    calibration: Calibration = Calibration()
+    seed: int = Field(0, ge=0, le=2**31 - 1)
+
+    @model_validator(mode="after")
+    def _members_fit(self) -> Ensemble:
+        for name, member in self.members.items():
+            if member.dataset != self.dataset or member.target != self.target:
+                what = "data set" if member.dataset != self.dataset else "target"
+                raise ValueError(f"member {name!r} has another {what} than the ensemble")
+        if isinstance(self.target, SensorTarget):
+            steps = {member.window.prediction_length for member in self.members.values()}
+            if len(steps) > 1:
+                raise ValueError(f"members forecast {sorted(steps)} steps ahead: set one window.prediction_length")
+        if len({member.features.every for member in self.members.values()}) > 1:
+            raise ValueError("members take windows at different readings: set one features.every")
+        return self
+
+    @property
+    def first(self) -> Experiment:
+        """The first member, calibrated as the ensemble is."""
+        member = next(iter(self.members.values()))
+        return member.model_copy(update={"calibration": self.calibration, "seed": self.seed})
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, overrides: tuple[str, ...] = ()) -> Ensemble:
+        """Read an ensemble from a file or a shipped recipe's name; see `Experiment.from_yaml`.
+
+        Raises:
+            ConfigError: with file, line, path and what was expected.
+        """
+        from wearcast.training.recipes import load_experiment
+
+        found = load_experiment(str(path), overrides)
+        if not isinstance(found, cls):
+            raise ConfigError("this is one model, not an ensemble", where=str(path), hint="an ensemble has `members`")
+        return found
+
+    def record(self) -> dict[str, Any]:
+        """The ensemble as plain values, as it is stored in the bundle."""
         return self.model_dump(mode="json")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from wearcast.config import nearest
 from wearcast.config.checking import parse
-from wearcast.config.inheritance import load, overrides, replace
+from wearcast.config.inheritance import load, overrides, put, replace
 from wearcast.datasets import ColumnMapping, FailureTable, FilesDataset
 from wearcast.datasets.endings import Ending
 from wearcast.datasets.sqltable import is_url, whole_url
@@ -16,7 +16,9 @@ from wearcast.errors import ConfigError
 
 if TYPE_CHECKING:
     from wearcast.config.document import Document
-    from wearcast.training.experiment import Experiment
+    from wearcast.training.experiment import Ensemble, Experiment
+
+E = TypeVar("E", "Experiment", "Ensemble")
 
 __all__ = ["RECIPES", "find_recipe", "load_experiment", "recipe_names", "recipe_summaries"]
 
@@ -58,8 +60,8 @@ def load_experiment(
     *,
     dataset: tuple[str, dict[str, Any]] | None = None,
     seed: int | None = None,
-) -> Experiment:
-    """Read a recipe or a file, with what it extends and what the command line changes.
+) -> Experiment | Ensemble:
+    """Read a recipe or a file, with what it extends and what the command line changes; with `members` an ensemble.
 
     Args:
         name_or_path: name of a recipe, or a path with a slash or a `.yaml` ending.
@@ -70,7 +72,7 @@ def load_experiment(
     Raises:
         ConfigError: with file, line, path and the nearest spelling.
     """
-    from wearcast.training.experiment import Experiment
+    from wearcast.training.experiment import Ensemble, Experiment
 
     assignments = tuple(assignments)
     path = str(name_or_path)
@@ -87,7 +89,28 @@ def load_experiment(
     if seed is not None:
         document = replace(document, "seed", seed, f"--seed {seed}")
     document = overrides(document, assignments)
-    experiment = parse(Experiment, document)
+    if "members" not in document.data:
+        return _at_home(parse(Experiment, document), document)
+    ensemble = parse(Ensemble, _shared(document))
+    here = _at_home(ensemble, document).dataset
+    members = {name: member.model_copy(update={"dataset": here}) for name, member in ensemble.members.items()}
+    return ensemble.model_copy(update={"dataset": here, "members": members})
+
+
+def _shared(document: Document) -> Document:
+    """An ensemble whose members have its data set and target."""
+    members = document.data["members"]
+    if not isinstance(members, Mapping):
+        return document
+    for key in ("dataset", "target"):
+        for name, member in members.items():
+            if key in document.data and isinstance(member, Mapping):
+                document = put(document, ("members", name, key), document, (key,))
+    return document
+
+
+def _at_home(experiment: E, document: Document) -> E:
+    """The experiment with whole paths; see `_located`."""
     if not isinstance(experiment.dataset, FilesDataset):
         return experiment
     return experiment.model_copy(update={"dataset": _located(experiment.dataset, document)})

@@ -49,14 +49,17 @@ class Task(Protocol):
     def plain(self) -> Output:
         """What the raw numbers mean, not calibrated."""
 
-    def output(self, raw: NDArray[np.float32], fleet: Fleet, rows: Rows, *, out_of_fold: bool = False) -> Output:
+    def output(self, raw: NDArray[Any], fleet: Fleet, rows: Rows, *, out_of_fold: bool = False) -> Output:
         """What the raw numbers mean, calibrated on these held-out rows.
 
         `out_of_fold`: they are the trees' own, of models that had not seen the row's unit.
         """
 
-    def held_out(self, output: Output, raw: NDArray[np.float32], fleet: Fleet, rows: Rows) -> dict[str, float]:
+    def held_out(self, output: Output, raw: NDArray[Any], fleet: Fleet, rows: Rows) -> dict[str, float]:
         """Figures on the held-out rows, for the manifest."""
+
+    def errors(self, raw: NDArray[Any], fleet: Fleet, rows: Rows) -> NDArray[np.float64]:
+        """Signed errors whose mean square is to be small, `(n, n_errors)`; NaN where the answer is not known."""
 
 
 def task_for(experiment: Experiment, learnt: Fleet) -> Task:
@@ -127,9 +130,7 @@ class RulTask:
         """See `Task`."""
         return SurvivalOutput(target=self.target, grid=tuple(self.grid.tolist()))
 
-    def output(
-        self, raw: NDArray[np.float32], fleet: Fleet, rows: Rows, *, out_of_fold: bool = False
-    ) -> SurvivalOutput:
+    def output(self, raw: NDArray[Any], fleet: Fleet, rows: Rows, *, out_of_fold: bool = False) -> SurvivalOutput:
         """See `Task`; the trees' curves are those of out-of-fold rows already."""
         if self.experiment.calibration.kind == "none" or out_of_fold:
             return self.plain
@@ -137,11 +138,18 @@ class RulTask:
         found = calibrate_spread(TimeToEvent(self.grid, raw.astype(np.float64)), duration, known, fleet.row_unit[rows])
         return self.plain.model_copy(update={"raw": found.raw, "calibrated": found.calibrated})
 
-    def held_out(self, output: Output, raw: NDArray[np.float32], fleet: Fleet, rows: Rows) -> dict[str, float]:
+    def held_out(self, output: Output, raw: NDArray[Any], fleet: Fleet, rows: Rows) -> dict[str, float]:
         """See `Task`."""
         assert isinstance(output, SurvivalOutput)  # noqa: S101 - made by `output`
         duration, known = self.target.labels(fleet).at(rows)
         return held_out_times(output.distribution(raw), duration, known, self.target.max_rul)
+
+    def errors(self, raw: NDArray[Any], fleet: Fleet, rows: Rows) -> NDArray[np.float64]:
+        """See `Task`: of the expected RUL, up to the cap."""
+        duration, known = self.target.labels(fleet).at(rows)
+        cap = self.target.max_rul
+        error = TimeToEvent(self.grid, raw).expected(cap) - np.minimum(duration, cap)
+        return np.where(known | (duration >= cap), error, np.nan)[:, None]
 
 
 @dataclass(frozen=True)
@@ -208,9 +216,7 @@ class ClassTask:
         """See `Task`."""
         return ProbabilityOutput(classes=self.target.classes, shift=(0.0,) * len(self.target.classes))
 
-    def output(
-        self, raw: NDArray[np.float32], fleet: Fleet, rows: Rows, *, out_of_fold: bool = False
-    ) -> ProbabilityOutput:
+    def output(self, raw: NDArray[Any], fleet: Fleet, rows: Rows, *, out_of_fold: bool = False) -> ProbabilityOutput:
         """See `Task`."""
         answer, known = self.target.labels(fleet).at(rows)
         output = self.plain
@@ -225,11 +231,17 @@ class ClassTask:
         threshold = choose_threshold(self.target.threshold, probability, answer[known] == 1)
         return output.model_copy(update={"threshold": threshold})
 
-    def held_out(self, output: Output, raw: NDArray[np.float32], fleet: Fleet, rows: Rows) -> dict[str, float]:
+    def held_out(self, output: Output, raw: NDArray[Any], fleet: Fleet, rows: Rows) -> dict[str, float]:
         """See `Task`."""
         assert isinstance(output, ProbabilityOutput)  # noqa: S101 - made by `output`
         answer, known = self.target.labels(fleet).at(rows)
         return held_out_classes(output.probability(raw[known]), answer[known])
+
+    def errors(self, raw: NDArray[Any], fleet: Fleet, rows: Rows) -> NDArray[np.float64]:
+        """See `Task`: of the probability of each class (Brier 1950)."""
+        answer, known = self.target.labels(fleet).at(rows)
+        error = self.plain.probability(raw) - (answer[:, None] == np.arange(len(self.target.classes)))
+        return np.where(known[:, None], error, np.nan)
 
 
 @dataclass(frozen=True)
@@ -310,9 +322,7 @@ class SensorTask:
             relative=self.target.relative,
         )
 
-    def output(
-        self, raw: NDArray[np.float32], fleet: Fleet, rows: Rows, *, out_of_fold: bool = False
-    ) -> QuantileOutput:
+    def output(self, raw: NDArray[Any], fleet: Fleet, rows: Rows, *, out_of_fold: bool = False) -> QuantileOutput:
         """See `Task`."""
         if self.experiment.calibration.kind == "none":
             return self.plain
@@ -320,12 +330,18 @@ class SensorTask:
         spread = calibrate_quantiles(raw, answer, known, self.target.quantile_levels)
         return self.plain.model_copy(update={"spread": tuple(tuple(row) for row in spread.tolist())})
 
-    def held_out(self, output: Output, raw: NDArray[np.float32], fleet: Fleet, rows: Rows) -> dict[str, float]:
+    def held_out(self, output: Output, raw: NDArray[Any], fleet: Fleet, rows: Rows) -> dict[str, float]:
         """See `Task`."""
         assert isinstance(output, QuantileOutput)  # noqa: S101 - made by `output`
         last = last_known(fleet, self.target.columns, rows)
         value, known = self.target.labels(fleet, self.steps).at(rows)
         return held_out_values(output.quantiles(raw, last), output.quantile_levels, value, known, last)
+
+    def errors(self, raw: NDArray[Any], fleet: Fleet, rows: Rows) -> NDArray[np.float64]:
+        """See `Task`: of the medians, in standard deviations."""
+        answer, known = self.answers(fleet).at(rows)
+        error = raw[..., self.target.quantile_levels.index(0.5)] - answer
+        return np.where(known, error, np.nan).reshape(len(rows), -1).astype(np.float64)
 
 
 @dataclass(frozen=True)

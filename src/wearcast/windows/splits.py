@@ -14,7 +14,7 @@ from wearcast.errors import FleetError
 from wearcast.fleet import Fleet
 from wearcast.target import RulTarget, Target
 
-__all__ = ["SplitSpec", "UnitSplit", "split_units"]
+__all__ = ["SplitSpec", "UnitSplit", "split_folds", "split_units"]
 
 
 class SplitSpec(Strict):
@@ -70,6 +70,33 @@ def split_units(fleet: Fleet, spec: SplitSpec, seed: int, target: Target | None 
     return UnitSplit(
         train=fleet.select(unit for i, unit in enumerate(fleet.units) if i not in chosen),
         validation=fleet.select(unit for i, unit in enumerate(fleet.units) if i in chosen),
+    )
+
+
+def split_folds(fleet: Fleet, spec: SplitSpec, seed: int, target: Target | None = None) -> tuple[UnitSplit, ...]:
+    """Splits under which every unit is held out once, `1 / validation_share` of them; by time there is but one.
+
+    Units of each kind (failed, censored, …) are divided alike.
+
+    Raises:
+        FleetError: there are too few units, or a history is too short to divide.
+    """
+    if spec.by == "time":
+        return (_split_time(fleet, spec),)
+    kind = (target or RulTarget()).strata(fleet)
+    folds = min(max(round(1 / spec.validation_share), 2), fleet.n_units)
+    # Within a kind at random, then dealt round like cards.
+    place = np.random.default_rng([seed, 0xF01D]).permutation(fleet.n_units)
+    fold = np.empty(fleet.n_units, dtype=np.intp)
+    fold[np.lexsort((place, kind))] = np.arange(fleet.n_units) % folds
+    if folds < 2:
+        raise FleetError("there is one unit only: none can be held out", where=fleet.name, hint="set split.by to time")
+    return tuple(
+        UnitSplit(
+            train=fleet.select(unit for unit, at in zip(fleet.units, fold, strict=True) if at != k),
+            validation=fleet.select(unit for unit, at in zip(fleet.units, fold, strict=True) if at == k),
+        )
+        for k in range(folds)
     )
 
 

@@ -1,0 +1,56 @@
+"""Several models as one: each forecasts by its own path, what they say is pooled and calibrated as one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wearcast.fleet import Fleet
+from wearcast.forecast import Forecast, Moments
+from wearcast.inference.engine import Engine, last_known
+from wearcast.inference.outputs import Output, QuantileOutput
+
+__all__ = ["PooledEngine"]
+
+
+@dataclass(frozen=True)
+class PooledEngine:
+    """The loaded models of an ensemble, which forecast at the same readings.
+
+    Attributes:
+        engines: of the models.
+        weights: of the models, they sum to 1.
+        output: what the pooled numbers mean.
+        model: name and version of the ensemble.
+    """
+
+    engines: tuple[Engine, ...]
+    weights: tuple[float, ...]
+    output: Output
+    model: str = "unnamed"
+
+    def forecast(self, fleet: Fleet, *, every: int | None = None, without: Collection[str] = ()) -> Forecast:
+        """See `Engine.forecast`; a flag that any of the models raises is raised."""
+        forecasts = [engine.forecast(fleet, every=every, without=without) for engine in self.engines]
+        first = forecasts[0]
+        last = None
+        if isinstance(self.output, QuantileOutput):
+            last = last_known(fleet, self.output.columns, self.rows(fleet, every))
+        pooled = self.output.mix(
+            np.stack([self.output.raw_of(forecast, last) for forecast in forecasts]), np.array(self.weights)
+        )
+        moments = Moments(
+            unit=first.unit,
+            time=first.time,
+            condition=first.condition,
+            flags=tuple(tuple(dict.fromkeys(sum(row, ()))) for row in zip(*(f.flags for f in forecasts), strict=True)),
+            model=self.model,
+        )
+        return self.output.forecast(pooled, moments, last)
+
+    def rows(self, fleet: Fleet, every: int | None = 1) -> NDArray[np.int64]:
+        """Readings at which `forecast` forecasts."""
+        return self.engines[0].rows(fleet, every)

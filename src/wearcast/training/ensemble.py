@@ -1,0 +1,263 @@
+"""An ensemble: members on folds of units, weighted and calibrated by what each says of units that it has not seen."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wearcast.bundle import (
+    MANIFEST,
+    MODELS,
+    Bundle,
+    DataRecord,
+    EnsembleManifest,
+    ModelRecord,
+    load_bundle,
+    write_bundle,
+)
+from wearcast.errors import FleetError
+from wearcast.evaluation.stacking import inverse_error_weights, stacked_weights
+from wearcast.fleet import Fleet
+from wearcast.forecast import Moments
+from wearcast.inference import Engine, PooledEngine, QuantileOutput
+from wearcast.inference.engine import last_known
+from wearcast.models import Tabular
+from wearcast.training.experiment import Ensemble, Experiment
+from wearcast.training.one_model import Unseen, train_model, versions
+from wearcast.training.tasks import Task, task_for
+from wearcast.windows import UnitSplit, split_folds
+from wearcast.writing import replace_file
+
+__all__ = ["train_ensemble"]
+
+TIMED = 9
+"""Forecasts that a latency is the median of."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One model of the ensemble: a member's run with one seed on one fold."""
+
+    member: str
+    experiment: Experiment
+    split: UnitSplit
+    run: int
+    fold: int
+
+    @property
+    def folder(self) -> str:
+        """Name of its bundle."""
+        return f"{self.member}-seed{self.run}-fold{self.fold}"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A part that was trained: its bundle, and what it says of rows of the whole fleet that it has not seen."""
+
+    part: Part
+    bundle: Bundle
+    rows: NDArray[np.int64]
+    raw: NDArray[Any]
+
+
+def train_ensemble(
+    ensemble: Ensemble, fleet: Fleet, root: Path, *, work: Path, resume: bool = False, progress: bool = False
+) -> None:
+    """Train every member on every fold and write the ensemble's bundle.
+
+    Args:
+        ensemble: see `Ensemble`.
+        fleet: all units; each is held out once.
+        root: directory of the bundle.
+        work: where models lie until the end; those that are whole are not trained again.
+        resume: go on from the last checkpoint of the one that was interrupted.
+        progress: show a progress bar.
+
+    Raises:
+        DataError: the fleet cannot be learnt from.
+        TrainingError: training failed.
+    """
+    started = time.perf_counter()
+    task = task_for(ensemble.first, fleet)
+    parts = tuple(_parts(ensemble, split_folds(fleet, ensemble.split, ensemble.seed, ensemble.target)))
+    fitted = []
+    for i, part in enumerate(parts):
+        if progress:
+            _say(f"model {i + 1} of {len(parts)}: {part.member}, seed {part.run}, fold {part.fold + 1}")
+        fitted.append(_fit(part, fleet, work, resume=resume, progress=progress))
+    rows, said = _of_members(fitted, task, fleet)
+    weights = _weights(ensemble, said, task, fleet, rows)
+    pooled = task.plain.mix(np.stack(list(said.values())), np.array(list(weights.values())))
+    output = task.output(pooled, fleet, rows)
+    records = tuple(
+        ModelRecord(folder=one.part.folder, member=(name := one.part.member), weight=weights[name] / _runs(name, parts))
+        for one in fitted
+    )
+    engines = tuple(engine for one in fitted if isinstance(engine := one.bundle.engine, Engine))
+    whole = PooledEngine(engines, tuple(record.weight for record in records), output)
+    members = {
+        name: {"weight": weights[name], **_figures(task, raw, fleet, rows), **_cost(name, fitted, fleet)}
+        for name, raw in said.items()
+    }
+    manifest = EnsembleManifest(
+        name=ensemble.name,
+        seed=ensemble.seed,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        experiment=ensemble.record(),
+        target=ensemble.target.resolved(fleet),
+        output=output,
+        data=DataRecord(
+            name=fleet.name,
+            fingerprint=fleet.fingerprint,
+            train_units=fleet.units,
+            validation_units=(),
+            train_rows=fleet.n_rows,
+            notes=tuple(note.message for note in fleet.notes),
+        ),
+        models=records,
+        members=members,
+        metrics=task.held_out(output, pooled, fleet, rows),
+        training={
+            "seconds": round(time.perf_counter() - started, 2),
+            "models": len(fitted),
+            "parameters": int(sum(member["parameters"] for member in members.values())),
+            "latency_ms": _latency(whole, fleet),
+        },
+        versions=versions(),
+    )
+    with write_bundle(root) as scratch:
+        for one in fitted:
+            shutil.copytree(one.bundle.path, scratch / MODELS / one.part.folder)
+        (scratch / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+
+
+def _parts(ensemble: Ensemble, splits: tuple[UnitSplit, ...]) -> Iterator[Part]:
+    """Members that read tables cross-fit themselves: one part a seed, whose split is not read."""
+    for name, member in ensemble.members.items():
+        for run in range(ensemble.seeds):
+            for fold, split in enumerate(splits[:1] if isinstance(member.backbone, Tabular) else splits):
+                seed = int(np.random.default_rng([ensemble.seed, run, fold]).integers(2**31))
+                yield Part(name, member.model_copy(update={"seed": seed}), split, run, fold)
+
+
+def _runs(member: str, parts: tuple[Part, ...]) -> int:
+    return sum(part.member == member for part in parts)
+
+
+def _fit(part: Part, fleet: Fleet, work: Path, *, resume: bool, progress: bool) -> Fitted:
+    """Train a part, or take it up again where it is whole already."""
+    root = work / MODELS / part.folder
+    record = root.with_name(f"{part.folder}.npz")
+    if not ((root / MANIFEST).exists() and record.exists()):
+        checkpoints = root.with_name(f"{part.folder}.work")
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        unseen = train_model(
+            part.experiment, fleet, part.split, root, work=checkpoints, resume=resume, progress=progress
+        )
+        content = io.BytesIO()
+        np.savez(content, rows=_rows_in(fleet, unseen), raw=unseen.raw)
+        replace_file(record, content.getbuffer())
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    with np.load(record, allow_pickle=False) as held:
+        return Fitted(part, load_bundle(root), held["rows"], held["raw"])
+
+
+def _rows_in(fleet: Fleet, unseen: Unseen) -> NDArray[np.int64]:
+    """Rows of the whole fleet, found by unit and time."""
+    if unseen.fleet is fleet:
+        return unseen.rows
+    whole = fleet.frame.select("unit", "time").with_row_index("row")
+    part = unseen.fleet.frame.select("unit", "time")[unseen.rows]
+    found = part.join(whole, on=["unit", "time"], how="left", maintain_order="left")["row"]
+    return found.to_numpy().astype(np.int64)
+
+
+def _of_members(fitted: list[Fitted], task: Task, fleet: Fleet) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
+    """Rows that every member has not seen, and what each says of them: the mean over its seeds."""
+    runs: dict[tuple[str, int], list[Fitted]] = {}
+    for one in fitted:
+        runs.setdefault((one.part.member, one.part.run), []).append(one)
+    covered = {key: np.concatenate([one.rows for one in group]) for key, group in runs.items()}
+    rows = reduce(np.intersect1d, covered.values())
+    if not len(rows):
+        raise FleetError("no reading is held out from all members alike", where=fleet.name)
+    said: dict[str, list[NDArray[Any]]] = {}
+    for (member, run), group in runs.items():
+        raw = np.concatenate([_in_common_terms(one, task, fleet) for one in group])
+        at = covered[member, run]
+        order = np.argsort(at, kind="stable")
+        said.setdefault(member, []).append(raw[order[np.searchsorted(at[order], rows)]])
+    output = task.plain
+    return rows, {
+        member: output.mix(np.stack(each), np.full(len(each), 1 / len(each))) for member, each in said.items()
+    }
+
+
+def _in_common_terms(one: Fitted, task: Task, fleet: Fleet) -> NDArray[Any]:
+    """What a part says of the rows that it has not seen, calibrated by itself, in the raw numbers of the ensemble."""
+    output = one.bundle.manifest.output
+    plain = task.plain
+    last = last_known(fleet, output.columns, one.rows) if isinstance(output, QuantileOutput) else None
+    moments = Moments(
+        unit=fleet.frame["unit"].gather(one.rows),
+        time=fleet.frame["time"].gather(one.rows),
+        condition=np.zeros(len(one.rows), dtype=np.int16),
+        flags=((),) * len(one.rows),
+        model=one.part.folder,
+    )
+    return plain.raw_of(output.forecast(one.raw, moments, last), last)
+
+
+def _weights(
+    ensemble: Ensemble, said: dict[str, NDArray[Any]], task: Task, fleet: Fleet, rows: NDArray[np.int64]
+) -> dict[str, float]:
+    """Weight of each member; every unit counts alike."""
+    if ensemble.combine == "mean" or len(said) == 1:
+        return dict.fromkeys(said, 1 / len(said))
+    errors = np.stack([task.errors(raw, fleet, rows) for raw in said.values()])
+    _, unit, count = np.unique(fleet.row_unit[rows], return_inverse=True, return_counts=True)
+    choose = stacked_weights if ensemble.combine == "stacked" else inverse_error_weights
+    return dict(zip(said, choose(errors, 1 / count[unit]).tolist(), strict=True))
+
+
+def _figures(task: Task, raw: NDArray[Any], fleet: Fleet, rows: NDArray[np.int64]) -> dict[str, float]:
+    return task.held_out(task.output(raw, fleet, rows), raw, fleet, rows)
+
+
+def _cost(member: str, fitted: list[Fitted], fleet: Fleet) -> dict[str, float]:
+    """What a member takes: training, size, and time of one forecast."""
+    mine = [one.bundle for one in fitted if one.part.member == member]
+    facts = [bundle.manifest.training for bundle in mine]
+    return {
+        "models": float(len(mine)),
+        "seconds": float(sum(float(fact["seconds"]) for fact in facts)),
+        "parameters": float(sum(float(fact.get("parameters", 0)) for fact in facts)),
+        "latency_ms": sum(_latency(bundle.engine, fleet) for bundle in mine),
+    }
+
+
+def _latency(engine: Engine | PooledEngine, fleet: Fleet) -> float:
+    """Milliseconds that a forecast of one unit takes in process, the median of several."""
+    one = fleet.select(fleet.units[:1])
+    took = []
+    for _ in range(TIMED):
+        began = time.perf_counter()
+        engine.forecast(one)
+        took.append(time.perf_counter() - began)
+    return round(1000 * float(np.median(took)), 3)
+
+
+def _say(text: str) -> None:
+    from rich.console import Console
+
+    Console(stderr=True).print(text, highlight=False)
