@@ -1,5 +1,25 @@
 """Backbones and heads; `spec` lists them without importing torch."""
 
-from wearcast.models.spec import Backbone, CnnBiLstm, EnvelopeEvidence, Inputs, LightGbm, Tabular, Tft
+from wearcast.models.spec import (
+    Autoformer,
+    Backbone,
+    CnnBiLstm,
+    EnvelopeEvidence,
+    Informer,
+    Inputs,
+    LightGbm,
+    Tabular,
+    Tft,
+)
 
-__all__ = ["Backbone", "CnnBiLstm", "EnvelopeEvidence", "Inputs", "LightGbm", "Tabular", "Tft"]
+__all__ = [
+    "Autoformer",
+    "Backbone",
+    "CnnBiLstm",
+    "EnvelopeEvidence",
+    "Informer",
+    "Inputs",
+    "LightGbm",
+    "Tabular",
+    "Tft",
+]

@@ -8,14 +8,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from wearcast.config import Strict
 
 if TYPE_CHECKING:
     from wearcast.models.network import BackboneModule
 
-__all__ = ["Backbone", "CnnBiLstm", "EnvelopeEvidence", "Inputs", "LightGbm", "Network", "Tabular", "Tft"]
+__all__ = [
+    "Autoformer",
+    "Backbone",
+    "CnnBiLstm",
+    "EnvelopeEvidence",
+    "Informer",
+    "Inputs",
+    "LightGbm",
+    "Network",
+    "Tabular",
+    "Tft",
+]
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -73,6 +84,59 @@ class Tft(Strict):
         )
 
 
+class Informer(Strict):
+    """Informer (Zhou et al. 2021); see `models.informer`."""
+
+    kind: Literal["informer"] = "informer"
+    d_model: int = Field(64, ge=1)
+    n_heads: int = Field(4, ge=1, description="Attention heads; must divide d_model.")
+    n_encoder_layers: int = Field(2, ge=1)
+    n_decoder_layers: int = Field(1, ge=1)
+    d_feed_forward: int = Field(128, ge=1, description="Width between the two maps behind each attention.")
+    factor: int = Field(5, ge=1, description="Active queries and sampled keys: so often the logarithm of the length.")
+    distil: bool = Field(True, description="Halve the steps between encoder layers.")
+    label_share: float = Field(0.5, gt=0, le=1, description="Share of the context that the decoder starts from.")
+    dropout: Share = 0.1
+
+    @model_validator(mode="after")
+    def _heads(self) -> Informer:
+        if self.d_model % self.n_heads:
+            raise ValueError(f"d_model {self.d_model} cannot be divided among n_heads {self.n_heads}")
+        return self
+
+    def build(self, inputs: Inputs) -> BackboneModule:
+        """The module."""
+        from wearcast.models.informer import InformerBackbone
+
+        return InformerBackbone(self, inputs)
+
+
+class Autoformer(Strict):
+    """Autoformer (Wu et al. 2021); see `models.autoformer`."""
+
+    kind: Literal["autoformer"] = "autoformer"
+    d_model: int = Field(32, ge=1)
+    n_heads: int = Field(1, ge=1, description="Sets of delays, each for a share of d_model; must divide it.")
+    n_encoder_layers: int = Field(2, ge=1)
+    n_decoder_layers: int = Field(1, ge=1)
+    d_feed_forward: int = Field(64, ge=1, description="Width between the two maps behind each auto-correlation.")
+    moving_average: int = Field(25, ge=1, description="Steps whose mean is the trend.")
+    factor: float = Field(1.0, gt=0, description="Delays that are joined: so often the logarithm of the length.")
+    dropout: Share = 0.1
+
+    @model_validator(mode="after")
+    def _heads(self) -> Autoformer:
+        if self.d_model % self.n_heads:
+            raise ValueError(f"d_model {self.d_model} cannot be divided among n_heads {self.n_heads}")
+        return self
+
+    def build(self, inputs: Inputs) -> BackboneModule:
+        """The module."""
+        from wearcast.models.autoformer import AutoformerBackbone
+
+        return AutoformerBackbone(self, inputs)
+
+
 class LightGbm(Strict):
     """Gradient-boosted trees on window statistics, cross-fitted by unit; see `models.gradient_boosting`."""
 
@@ -103,7 +167,7 @@ class EnvelopeEvidence(Strict):
     rows_per_unit: int = Field(400, ge=1, description="Most rows of one unit that are trained on, evenly spaced.")
 
 
-Network = CnnBiLstm | Tft
+Network = CnnBiLstm | Tft | Informer | Autoformer
 Tabular = LightGbm | EnvelopeEvidence
 """Backbones that read tables; they learn from all units, each fold held out from the others' models."""
-Backbone = Annotated[CnnBiLstm | Tft | LightGbm | EnvelopeEvidence, Field(discriminator="kind")]
+Backbone = Annotated[CnnBiLstm | Tft | Informer | Autoformer | LightGbm | EnvelopeEvidence, Field(discriminator="kind")]
