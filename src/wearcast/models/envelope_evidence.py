@@ -28,7 +28,7 @@ from wearcast.errors import FleetError, require
 from wearcast.features.envelope import line_names
 from wearcast.features.spec import SignalFeatures
 from wearcast.features.wavelet import wavelet_packet_names
-from wearcast.models.gradient_boosting import unit_folds
+from wearcast.models.folds import unit_folds
 from wearcast.models.spec import EnvelopeEvidence
 from wearcast.models.tree_graph import table_model
 

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wearcast.errors import require
-from wearcast.models.gradient_boosting import common_parameters, unit_folds
+from wearcast.models.folds import Folds, by_unit
+from wearcast.models.gradient_boosting import common_parameters
 from wearcast.models.spec import LightGbm
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def cross_fit_classes(
     *,
     weight: Floats,
     seed: int,
+    folds: Folds | None = None,
     on_fold: Callable[[int, int], None] | None = None,
 ) -> ClassFit:
     """Fit one model a fold.
@@ -63,20 +65,19 @@ def cross_fit_classes(
         row_unit: unit of each row, `(n,)`.
         weight: of each class, `(n_classes,)`.
         seed: of folds and trees.
+        folds: of the rows; by unit, of each class alike, unless given.
         on_fold: called with (folds done, folds in all).
     """
     n_classes = len(weight)
-    fold = unit_folds(row_unit, spec.folds, seed, strata=answer)
-    n_folds = int(fold.max()) + 1
+    folds = by_unit(row_unit, spec.folds, seed, strata=answer) if folds is None else folds
     out_of_fold = np.empty((len(table), n_classes))
     boosters = []
-    for k in range(n_folds):
-        seen = fold != k
+    for k, (seen, held) in enumerate(folds):
         booster = _fit(spec, table[seen], answer[seen], weight, seed=seed + k)
-        out_of_fold[~seen] = _scores(booster, table[~seen])
+        out_of_fold[held] = _scores(booster, table[held])
         boosters.append(booster)
         if on_fold is not None:
-            on_fold(k + 1, n_folds)
+            on_fold(k + 1, len(folds))
     return ClassFit(tuple(boosters), n_classes, out_of_fold)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wearcast.errors import ExportError, require
 
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from wearcast.models.gradient_boosting import CrossFit
     from wearcast.models.tree_classes import ClassFit
 
-__all__ = ["class_graph", "table_model", "tree_graph"]
+__all__ = ["class_graph", "lookup", "table_model", "tree_graph", "tree_node"]
+
+Floats = NDArray[np.float64]
 
 
 def tree_graph(fitted: CrossFit, n_columns: int) -> onnx.ModelProto:
@@ -31,35 +34,9 @@ def tree_graph(fitted: CrossFit, n_columns: int) -> onnx.ModelProto:
         ExportError: the trees hold a decision other than `<=` on a number.
     """
     package = require("onnx", extra="train")
-    helper = package.helper
-    knots = fitted.knots.astype(np.float32)
-    curves = fitted.curves.astype(np.float32)
-    constants = {
-        "left": np.concatenate([[knots[0] - 1], knots[:-1]]),
-        "knot": knots,
-        "right": np.concatenate([knots[1:], [knots[-1] + 1]]),
-        "low": knots[:1],
-        "high": knots[-1:],
-        "zero": np.zeros(1),
-        "curves": curves,
-    }
-    # A hat function per knot: 1 at its knot, 0 at the neighbours. Weights sum to 1, so the curve is a mixture.
-    trees = _trees(fitted.boosters)
-    nodes = [
-        helper.make_node("TreeEnsembleRegressor", ["table"], ["figure"], domain="ai.onnx.ml", **trees),
-        helper.make_node("Max", ["figure", "low"], ["above"]),
-        helper.make_node("Min", ["above", "high"], ["inside"]),
-        helper.make_node("Sub", ["inside", "left"], ["from_left"]),
-        helper.make_node("Sub", ["knot", "left"], ["rise"]),
-        helper.make_node("Div", ["from_left", "rise"], ["up"]),
-        helper.make_node("Sub", ["right", "inside"], ["to_right"]),
-        helper.make_node("Sub", ["right", "knot"], ["fall"]),
-        helper.make_node("Div", ["to_right", "fall"], ["down"]),
-        helper.make_node("Min", ["up", "down"], ["hat"]),
-        helper.make_node("Max", ["hat", "zero"], ["weights"]),
-        helper.make_node("MatMul", ["weights", "curves"], ["survival"]),
-    ]
-    return table_model(package, nodes, n_columns, ("survival", curves.shape[1]), constants)
+    trees = tree_node(package, fitted.boosters, "figure")
+    nodes, constants = lookup(package, fitted.knots, fitted.curves, "survival")
+    return table_model(package, [trees, *nodes], n_columns, ("survival", fitted.curves.shape[1]), constants)
 
 
 def class_graph(fitted: ClassFit, n_columns: int) -> onnx.ModelProto:
@@ -71,9 +48,7 @@ def class_graph(fitted: ClassFit, n_columns: int) -> onnx.ModelProto:
     package = require("onnx", extra="train")
     helper = package.helper
     two = fitted.n_classes == 2
-    trees = _trees(fitted.boosters, n_targets=1 if two else fitted.n_classes)
-    made = "one" if two else "scores"
-    nodes = [helper.make_node("TreeEnsembleRegressor", ["table"], [made], domain="ai.onnx.ml", **trees)]
+    nodes = [tree_node(package, fitted.boosters, "one" if two else "scores", n_targets=1 if two else fitted.n_classes)]
     constants = {}
     if two:  # the first class has the score 0
         constants["pair"] = np.array([[0.0, 1.0]])
@@ -85,17 +60,20 @@ def table_model(
     package: Any,
     nodes: list[Any],
     n_columns: int,
-    output: tuple[str, int],
+    output: tuple[str, *tuple[int, ...]],
     constants: dict[str, Any],
     more: Sequence[Any] = (),
 ) -> onnx.ModelProto:
-    """Graph from `table (n, n_columns)` to `output`, with constants in single precision and `more` tensors."""
+    """Graph from `table (n, n_columns)` to `output`, its name and its shape behind the batch.
+
+    `constants` are held in single precision, tensors in `more` as they are.
+    """
     helper, kind = package.helper, package.TensorProto.FLOAT
     graph = helper.make_graph(
         nodes,
         "wearcast_table",
         [helper.make_tensor_value_info("table", kind, ["batch", n_columns])],
-        [helper.make_tensor_value_info(output[0], kind, ["batch", output[1]])],
+        [helper.make_tensor_value_info(output[0], kind, ["batch", *output[1:]])],
         [package.numpy_helper.from_array(np.asarray(v, dtype=np.float32), name) for name, v in constants.items()]
         + list(more),
     )
@@ -109,22 +87,74 @@ def table_model(
     return model
 
 
-def _trees(boosters: Sequence[lightgbm.Booster], n_targets: int = 1) -> dict[str, Any]:
-    """Attributes of `TreeEnsembleRegressor`: every node of every tree of every fold.
+def lookup(package: Any, knots: Floats, curves: Floats, output: str) -> tuple[list[Any], dict[str, Any]]:
+    """Nodes and constants that read `output` off `curves (n_knots, m)` at a figure `(n, 1)`; see `curves.interpolate`.
 
-    A booster with several targets holds a tree of each in turn.
+    A hat function per knot: 1 at its knot, 0 at the neighbours. Their weights sum to 1, so a row is a mixture.
     """
+    make, knots = package.helper.make_node, knots.astype(np.float32)
+    constants = {
+        "left": np.concatenate([[knots[0] - 1], knots[:-1]]),
+        "knot": knots,
+        "right": np.concatenate([knots[1:], [knots[-1] + 1]]),
+        "low": knots[:1],
+        "high": knots[-1:],
+        "zero": np.zeros(1),
+        "curves": curves,
+    }
+    nodes = [
+        make("Max", ["figure", "low"], ["above"]),
+        make("Min", ["above", "high"], ["inside"]),
+        make("Sub", ["inside", "left"], ["from_left"]),
+        make("Sub", ["knot", "left"], ["rise"]),
+        make("Div", ["from_left", "rise"], ["up"]),
+        make("Sub", ["right", "inside"], ["to_right"]),
+        make("Sub", ["right", "knot"], ["fall"]),
+        make("Div", ["to_right", "fall"], ["down"]),
+        make("Min", ["up", "down"], ["hat"]),
+        make("Max", ["hat", "zero"], ["weights"]),
+        make("MatMul", ["weights", "curves"], [output]),
+    ]
+    return nodes, constants
+
+
+def tree_node(
+    package: Any,
+    boosters: Sequence[lightgbm.Booster],
+    output: str,
+    *,
+    n_targets: int = 1,
+    targets: Sequence[int] | None = None,
+) -> Any:
+    """Node from `table` to the mean of the boosters, `(n, n_targets)`.
+
+    Args:
+        package: onnx.
+        boosters: of every fold.
+        output: name of what the node gives.
+        n_targets: how many; a booster holds a tree of each in turn.
+        targets: the one target of each booster instead, where each has a booster a fold.
+    """
+    attributes = _trees(boosters, n_targets, targets)
+    return package.helper.make_node(
+        "TreeEnsembleRegressor", ["table"], [output], name=output, domain="ai.onnx.ml", **attributes
+    )
+
+
+def _trees(boosters: Sequence[lightgbm.Booster], n_targets: int = 1, of: Sequence[int] | None = None) -> dict[str, Any]:
+    """Attributes of `TreeEnsembleRegressor`: every node of every tree of every fold."""
     names = ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids", "missing")
     nodes: dict[str, list[Any]] = {name: [] for name in names}
     leaves: dict[str, list[Any]] = {"treeids": [], "nodeids": [], "weights": []}
     targets: list[int] = []
     tree_id = 0
-    for booster in boosters:
+    for i, booster in enumerate(boosters):
         for place, tree in enumerate(booster.dump_model()["tree_info"]):
             _walk(tree["tree_structure"], tree_id, nodes, leaves)
-            targets += [place % n_targets] * (len(leaves["treeids"]) - len(targets))
+            target = place % n_targets if of is None else of[i]
+            targets += [target] * (len(leaves["treeids"]) - len(targets))
             tree_id += 1
-    n_folds = len(boosters)
+    n_folds = len(boosters) if of is None else len(boosters) // n_targets
     return {
         "n_targets": n_targets,
         "aggregate_function": "SUM",

@@ -18,8 +18,10 @@ from wearcast.inference import OnnxSession
 from wearcast.inference.engine import moments
 from wearcast.inference.tables import table_columns, table_of
 from wearcast.models import EnvelopeEvidence, LightGbm
+from wearcast.models.curves import interpolate
 from wearcast.models.envelope_evidence import EvidenceLayout, cross_fit_evidence, evidence_graph
-from wearcast.models.gradient_boosting import cross_fit, even_rows, interpolate
+from wearcast.models.folds import even_rows
+from wearcast.models.gradient_boosting import cross_fit
 from wearcast.models.tree_classes import cross_fit_classes
 from wearcast.models.tree_graph import class_graph, tree_graph
 from wearcast.training.experiment import Experiment

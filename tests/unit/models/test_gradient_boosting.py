@@ -8,7 +8,9 @@ import pytest
 from wearcast.errors import ExportError
 from wearcast.inference import OnnxSession
 from wearcast.models import LightGbm
-from wearcast.models.gradient_boosting import beran_curves, cross_fit, even_rows, interpolate, unit_folds
+from wearcast.models.curves import beran_curves, interpolate
+from wearcast.models.folds import even_rows, unit_folds
+from wearcast.models.gradient_boosting import cross_fit
 from wearcast.models.tree_graph import _round_down, _walk, tree_graph
 
 GRID = np.linspace(0, 30, 16)

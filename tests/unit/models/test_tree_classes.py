@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from wearcast.inference import OnnxSession
-from wearcast.models.gradient_boosting import unit_folds
+from wearcast.models.folds import unit_folds
 from wearcast.models.spec import LightGbm
 from wearcast.models.tree_classes import ClassFit, cross_fit_classes
 from wearcast.models.tree_graph import class_graph

@@ -22,7 +22,7 @@ from wearcast.errors import BundleError, ConfigError, ExportError, FleetError, M
 from wearcast.features import StatisticsFeatures
 from wearcast.inference import OnnxSession, SurvivalOutput
 from wearcast.inference.tables import table_of
-from wearcast.models import LightGbm, gradient_boosting, tree_graph
+from wearcast.models import LightGbm, folds, gradient_boosting, tree_graph
 from wearcast.training import tabular
 from wearcast.training.export import export_network
 from wearcast.training.module import ForecastModule
@@ -119,7 +119,7 @@ def test_the_parity_of_trees_is_what_anyone_finds_again(trained: TrainedByKind):
     assert isinstance(spec, LightGbm)
     assert isinstance(manifest.preprocessing.features, StatisticsFeatures)
     assert isinstance(manifest.output, SurvivalOutput)
-    rows = gradient_boosting.even_rows(source.fleet.offsets, spec.rows_per_unit)
+    rows = folds.even_rows(source.fleet.offsets, spec.rows_per_unit)
     table = table_of(manifest.preprocessing.transform(source.fleet), rows, manifest.preprocessing.features)
     duration, known = source.fleet.rul()
     fitted = gradient_boosting.cross_fit(
