@@ -198,6 +198,7 @@ def check(
     from wearcast.cli.output import print_json, say
     from wearcast.cli.quality import kind_of_target, metrics_writer, severities, show
     from wearcast.cli.sources import resolve
+    from wearcast.datasets.layouts import LAYOUTS
     from wearcast.datasets.quality import check as examine
     from wearcast.datasets.quality import parse_ranges
     from wearcast.datasets.quality.report import report_html
@@ -208,7 +209,8 @@ def check(
         require("jinja2", extra="report")  # before the work, not after it
     stopping, write_metrics, limits = severities(fail_on), metrics_writer(metrics), parse_ranges(ranges or ())
     dataset = resolve(source, columns)
-    fleet = dataset.load("all" if dataset.kind == "files" else "train")
+    yours = dataset.kind in ("files", *LAYOUTS)
+    fleet = dataset.load("all" if yours else "train")
     quality = examine(fleet, target=kind_of_target(target, dataset, fleet), ranges=limits)
     if as_json:
         print_json(quality.to_dict())

@@ -21,7 +21,9 @@ Overrides = Annotated[
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of every random choice.")]
 Source = Annotated[
     str | None,
-    typer.Option("--source", metavar="SOURCE", help="A data set (cmapss/FD001), a file, a glob, a folder or a URL."),
+    typer.Option(
+        "--source", metavar="SOURCE", help="A data set (cmapss/FD001), a file, a glob, a folder, a URL or lookout:PATH."
+    ),
 ]
 Split = Annotated[
     str | None,

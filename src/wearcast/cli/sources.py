@@ -144,7 +144,7 @@ def dataset_for_bundle(bundle: Bundle, source: str | None, columns: MappingFlags
         UsageError: columns are mapped but no file is given.
         DataError: there is no such source.
     """
-    from wearcast.datasets import FilesDataset
+    from wearcast.datasets import FilesDataset, Layout, is_layout, resolve_layout
 
     own = _own_dataset(bundle)
     if source is None:
@@ -153,6 +153,9 @@ def dataset_for_bundle(bundle: Bundle, source: str | None, columns: MappingFlags
     if source == own.name and not isinstance(own, FilesDataset):
         _refuse_flags(columns, f"{own.name} knows its columns")
         return own  # with the experiment's own parameters, such as the number of simulated units
+    if is_layout(source) and isinstance(own, Layout):
+        _refuse_flags(columns, f"{own.name} knows its columns")
+        return resolve_layout(source, like=own)
     return resolve(source, columns, _mapping_of(own) if isinstance(own, FilesDataset) else None)
 
 
@@ -192,13 +195,16 @@ def fleet_for_bundle(
     Raises:
         WearcastError: the source, its columns or its rows are wrong.
     """
-    from wearcast.datasets import FilesDataset
+    from wearcast.datasets import FilesDataset, is_layout
+    from wearcast.datasets.lookout import LookoutDataset
     from wearcast.errors import UsageError
 
     if split not in (None, "train", "test", "all"):
         raise UsageError(f"no such split: {split!r}", where="--split", hint="one of train, test, all")
     dataset = dataset_for_bundle(bundle, source, columns)
-    chosen = split or "test"
+    chosen = split or ("all" if source is not None and is_layout(source) else "test")
+    if isinstance(dataset, LookoutDataset) and not truth:
+        dataset = dataset.without_absent_ranges()
     if isinstance(dataset, FilesDataset) and source is not None:
         mapping = dataset.mapping
         asked = "end_of_life" in columns.given or "failures" in columns.given

@@ -15,6 +15,7 @@ from wearcast.datasets.cmapss import CmapssDataset
 from wearcast.datasets.elevator import ElevatorDataset
 from wearcast.datasets.etth1 import Etth1Dataset
 from wearcast.datasets.files import FilesDataset
+from wearcast.datasets.layouts import LAYOUTS, Layout, is_layout, resolve_layout
 from wearcast.datasets.lookout import LookoutDataset
 from wearcast.datasets.mapping import ColumnMapping, FailureTable
 from wearcast.datasets.metropt import MetroptDataset
@@ -31,9 +32,12 @@ __all__ = [
     "Dataset",
     "FailureTable",
     "FilesDataset",
+    "Layout",
     "SimulatedDataset",
     "Split",
+    "is_layout",
     "load_dataset",
+    "resolve_layout",
     "resolve_source",
 ]
 
@@ -56,7 +60,8 @@ def load_dataset(
     """Load a data set as a fleet.
 
     Args:
-        source: `simulated`, `cmapss/FD001` … `cmapss/FD004`, or a file, a folder or a pattern with `*`.
+        source: a data set such as `simulated` or `cmapss/FD001`, a file, a folder, a pattern with `*`, a database's
+            URL, or a layout and its path such as `lookout:pump-7?labels=labels.csv`.
         split: `train`, `test` or `all` units.
         mapping: roles of the columns of files, or a YAML file of them; guessed where names are plain if not given.
 
@@ -73,19 +78,24 @@ def load_dataset(
     return resolve_source(source, mapping).load(split)
 
 
-def resolve_source(source: str | Path, mapping: ColumnMapping | str | Path | None = None) -> Declared | FilesDataset:
+def resolve_source(
+    source: str | Path, mapping: ColumnMapping | str | Path | None = None
+) -> Declared | FilesDataset | Layout:
     """Find the data set that a user means; nothing is read but the mapping.
 
     Raises:
         SourceNotFoundError: there is no such set or file; the nearest spelling is offered.
-        UsageError: a connection URL that is not read, or a mapping for a declared set.
+        UsageError: a connection URL that is not read, or a mapping for a set that knows its columns.
+        ConfigError: a key or a value that a layout does not have.
     """
     text = str(source)
-    declared = _DECLARED.get(text.strip("/")) if not isinstance(source, Path) else None
-    if declared is not None:
+    found: Declared | Layout | None = None
+    if not isinstance(source, Path):
+        found = resolve_layout(text) if is_layout(text) else _DECLARED.get(text.strip("/"))
+    if found is not None:
         if mapping is not None:
             raise UsageError(f"{text} has its own columns: a mapping is for files", hint="leave the mapping out")
-        return declared
+        return found
     if is_url(text):
         check_url(text)
     elif not Path(text).expanduser().exists() and not glob.has_magic(text):
@@ -96,6 +106,9 @@ def resolve_source(source: str | Path, mapping: ColumnMapping | str | Path | Non
 
 
 def _unknown(text: str) -> SourceNotFoundError:
+    layout, colon, _ = text.partition(":")
+    if colon and (near := nearest(layout, LAYOUTS)):
+        return SourceNotFoundError("no such layout", where=text, hint=near)
     family = [name for name in _DECLARED if name.startswith(f"{text.strip('/').lower()}/")]
     if family:
         return SourceNotFoundError(f"{text} has parts", hint=f"one of {', '.join(family)}")

@@ -82,6 +82,18 @@ class LookoutDataset(Strict):
     def _asset(self) -> str:
         return Path(self.source).expanduser().stem if self.source.endswith(".csv") else Path(self.source).name
 
+    def without_absent_ranges(self) -> LookoutDataset:
+        """As it is read where nothing is judged: a file of ranges that the asset does not have is not asked for."""
+        kept = {
+            key: file if file is not None and self._ranges_file(file).exists() else None
+            for key, file in (("labels", self.labels), ("maintenance", self.maintenance))
+        }
+        return self.model_copy(update={**kept, "ranges": self.ranges if kept["labels"] else "label"})
+
+    def _ranges_file(self, file: str) -> Path:
+        place = Path(self.source).expanduser()
+        return (place if place.is_dir() else place.parent) / file
+
     def load(self, split: Literal["train", "test", "all"] = "train") -> Fleet:
         """The first part of the history (or the first lives), what is held back of it, or all.
 
@@ -97,7 +109,7 @@ class LookoutDataset(Strict):
         tables = {component: self._component(component, paths) for component, paths in files.items()}
         table, sensors, notes = _joined(tables)
         windows = {
-            kind: self._windows(place, file)
+            kind: self._windows(self._ranges_file(file))
             for kind, file in (("anomaly", self.labels), ("maintenance", self.maintenance))
             if file is not None
         }
@@ -203,9 +215,8 @@ class LookoutDataset(Strict):
 
     # ------------------------------------------------------------------ ranges
 
-    def _windows(self, place: Path, file: str) -> pl.DataFrame:
+    def _windows(self, path: Path) -> pl.DataFrame:
         """`start` and `end` of each line of a file of ranges."""
-        path = (place if place.is_dir() else place.parent) / file
         try:
             lines = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
         except FileNotFoundError as error:

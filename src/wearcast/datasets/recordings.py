@@ -36,8 +36,10 @@ class RecordingsDataset(Strict):
     kind: Literal["recordings"] = "recordings"
     source: str = Field(description="The folder that holds the labelled folders.")
     sampling_rate_hz: float = Field(gt=0, description="Of every recording.")
-    label_folder: Literal["last", "first"] = Field(
-        "last", description="Which folder on the way to a file names the fault: the one it lies in, or the outermost."
+    label_folder: Literal["last", "first", "none"] = Field(
+        "last",
+        description="Which folder on the way to a file names the fault: the one it lies in, the outermost, or none: "
+        "the faults are not known.",
     )
     header: bool = Field(True, description="Whether the first row of each file names the columns.")
     channels: tuple[str, ...] | None = Field(
@@ -72,7 +74,7 @@ class RecordingsDataset(Strict):
             FleetError: a cell is not a number, or no recording is on this side of the split.
         """
         found = self._found()
-        held = self._test(found)
+        held = set() if split == "all" else self._test(found)
         taken = found if split == "all" else [one for one in found if (one.path in held) == (split == "test")]
         if not taken:
             raise FleetError(
@@ -87,7 +89,7 @@ class RecordingsDataset(Strict):
             cycle="sample",
             sensors=channels,
             statics=("rpm",) if self.rpm else (),
-            labels=("fault",),
+            labels=() if self.label_folder == "none" else ("fault",),
             events="censored",
             name=self.name if split == "all" else f"{self.name} {split}",
         )
@@ -103,14 +105,15 @@ class RecordingsDataset(Strict):
         found = []
         for path in files:
             relative = path.relative_to(folder)
-            if len(relative.parts) == 1:
+            if len(relative.parts) == 1 and self.label_folder != "none":
                 raise FormatError(
                     "the recording lies in no labelled folder",
                     where=str(path),
-                    hint="move it into a folder that is named after its fault, such as normal/",
+                    hint="move it into a folder that is named after its fault, such as normal/, or set label_folder "
+                    "to none where the faults are not known",
                 )
-            label = relative.parts[-2] if self.label_folder == "last" else relative.parts[0]
-            found.append(_Found(path, relative.as_posix(), relative.with_suffix("").as_posix(), label))
+            label = {"last": relative.parts[-2:-1], "first": relative.parts[:1], "none": ()}[self.label_folder]
+            found.append(_Found(path, relative.as_posix(), relative.with_suffix("").as_posix(), "".join(label)))
         doubled = [unit for unit, count in Counter(one.unit for one in found).items() if count > 1]
         if doubled:
             raise FormatError(f"there are two recordings {doubled[0]}", where=str(folder), hint="remove one of them")
@@ -150,7 +153,7 @@ class RecordingsDataset(Strict):
             pl.int_range(pl.len()).alias("sample"),
             *channels,
             *([pl.lit(self.rpm, dtype=pl.Float32).alias("rpm")] if self.rpm else []),
-            pl.lit(one.label).alias("fault"),
+            *([] if self.label_folder == "none" else [pl.lit(one.label).alias("fault")]),
         )
 
     def _read(self, path: Path, channels: tuple[str, ...]) -> pl.DataFrame:
