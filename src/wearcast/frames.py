@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
     AnyFrame: TypeAlias = pl.DataFrame | pd.DataFrame | pa.Table
 
-__all__ = ["check_events", "end_events", "numbers", "prepare", "time_axis", "timestamps", "to_polars", "typical_step"]
+__all__ = [
+    "check_events", "count_gaps", "end_events", "gaps_note", "numbers", "prepare", "time_axis", "timestamps",
+    "to_polars", "typical_step",
+]  # fmt: skip
 
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "NULL", "null", "None")
 """What people write into the cell of a reading that they do not have."""
@@ -75,9 +78,10 @@ def prepare(
         # Only the columns that have nulls are copied.
         holed = [column for column in schema.numeric if frame[column].null_count()]
         frame = frame.with_columns(pl.col(holed).fill_null(float("nan")))
-    gaps = _count_gaps(frame)
+    step = typical_step(frame)
+    gaps = 0 if step is None else count_gaps(frame, step)
     if gaps:
-        notes.append(Note("gaps", gaps, f"{gaps} steps between readings are longer than usual; nothing is filled in"))
+        notes.append(gaps_note(gaps))
     return frame, schema, tuple(notes)
 
 
@@ -144,6 +148,9 @@ def _check_columns(table: pl.DataFrame, schema: FleetSchema, *, unit: str, time:
     clash = {"unit", "time"}.intersection(wanted[2:])
     if clash:
         raise FleetError(f"a sensor cannot be called {clash.pop()!r}", where=name, hint="rename the column")
+    stray = [column for column in schema.masked if column not in (*schema.sensors, *schema.settings)]
+    if stray:
+        raise FleetError(f"masked column {stray[0]!r} is no sensor and no setting", where=name)
     missing = [column for column in wanted if column not in table.columns]
     if missing:
         from wearcast.config import nearest
@@ -341,12 +348,20 @@ def typical_step(frame: pl.DataFrame) -> float | None:
     return None
 
 
-def _count_gaps(frame: pl.DataFrame) -> int:
-    step = typical_step(frame)
-    if step is None:
-        return 0
+def count_gaps(frame: pl.DataFrame, step: float) -> int:
+    """Number of steps that are much longer than the typical one.
+
+    Args:
+        frame: sorted by `unit` and `time`.
+        step: see `typical_step`.
+    """
     longer = _SAME & _STEP.gt(GAP * step)
     return sum(int(pair.select(longer.sum()).item()) for _, pair in _neighbours(frame))
+
+
+def gaps_note(count: int) -> Note:
+    """What is told of gaps."""
+    return Note("gaps", count, f"{count} steps between readings are longer than usual; nothing is filled in")
 
 
 def _check_statics(frame: pl.DataFrame, schema: FleetSchema, name: str) -> None:

@@ -69,6 +69,25 @@ class ParquetFile:
                 table = table.with_columns(clean)
         return table
 
+    @property
+    def n_rows(self) -> int:
+        """Number of rows, as the file's own footer says it."""
+        try:
+            return int(pl.scan_parquet(self.path, glob=False).select(pl.len()).collect().item())
+        except pl.exceptions.PolarsError as error:
+            raise _damaged(self.path, error) from error
+
+    def slice(self, start: int, stop: int, wanted: Sequence[pl.Expr]) -> pl.DataFrame:
+        """Rows from `start` to before `stop`.
+
+        Raises:
+            FormatError: the file is damaged.
+        """
+        try:
+            return pl.scan_parquet(self.path, glob=False).slice(start, stop - start).select(wanted).collect()
+        except pl.exceptions.PolarsError as error:
+            raise _damaged(self.path, error) from error
+
     def _with_partition(self, numeric: Sequence[str], texts: Sequence[str], apart: Sequence[str]) -> pl.DataFrame:
         inside = [[column for column in columns if column not in apart] for columns in (numeric, texts)]
         table = replace(self, partition={}).read(*inside)
@@ -79,9 +98,8 @@ class ParquetFile:
     def _columns(self, wanted: Sequence[pl.Expr]) -> Iterator[pl.Series]:
         """A few columns at a time, so that what is decoded wider than Float32 is never the whole table."""
         file = pl.scan_parquet(self.path, glob=False)
+        together = max(1, BATCH_CELLS // max(self.n_rows, 1))
         try:
-            rows = int(file.select(pl.len()).collect().item())
-            together = max(1, BATCH_CELLS // max(rows, 1))
             for start in range(0, len(wanted), together):
                 for column in file.select(wanted[start : start + together]).collect():
                     # In one piece: columns in pieces of different sizes would be copied all together later.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -11,7 +12,7 @@ from wearcast.datasets.axis import axis_of, keys_are_sure, sort_by_time
 from wearcast.datasets.csvfile import CsvFile
 from wearcast.datasets.longlayout import LongLayout, widen
 from wearcast.datasets.mapping import FILE_UNIT, ColumnKind, ColumnMapping, Roles, assign, guess
-from wearcast.datasets.missing import drop_stuck, treat_missing
+from wearcast.datasets.missing import drop_stuck, masked_columns, treat_missing
 from wearcast.datasets.opening import Table, find_files, open_table, open_tables
 from wearcast.datasets.outcomes import Ended, text_or_number
 from wearcast.datasets.resampling import resample
@@ -22,7 +23,25 @@ from wearcast.errors import FleetError, FormatError
 from wearcast.fleet import Fleet
 from wearcast.schema import FleetSchema, Note
 
-__all__ = ["find_files", "open_table", "read_fleet"]
+__all__ = [
+    "Wanted", "find_files", "fleet_of", "label_of", "open_table", "read_fleet", "read_table", "schema_of", "stacked",
+    "treated", "wanted_of", "whole_units",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The columns to read of a table, beside the unit and the time.
+
+    Attributes:
+        numeric: as numbers.
+        others: as they are.
+        words: those of `others` that are read as text.
+    """
+
+    numeric: tuple[str, ...]
+    others: tuple[str, ...]
+    words: tuple[str, ...]
 
 
 def read_fleet(
@@ -54,8 +73,17 @@ def read_fleet(
         ended = settle(frame, mapping, database, strays=strays, name=name)
     notes += ended.notes
     del frame
-    ended = _treated(ended, mapping, _schema(mapping, roles), notes, name)
-    fleet = Fleet.from_frame(
+    ended = treated(ended, mapping, schema_of(mapping, roles), notes, name)
+    return fleet_of(ended, mapping, roles, name).with_notes(*notes)
+
+
+def fleet_of(ended: Ended, mapping: ColumnMapping, roles: Roles, name: str) -> Fleet:
+    """Readings whose ends are known, as a fleet.
+
+    Raises:
+        FleetError: see `Fleet.from_frame`.
+    """
+    return Fleet.from_frame(
         ended.frame,
         unit=ended.unit,
         cycle=mapping.cycle,
@@ -66,32 +94,35 @@ def read_fleet(
         statics=roles.statics,
         known_future=roles.known_future,
         labels=roles.labels,
+        masked=masked_columns(mapping.missing, (*roles.settings, *roles.sensors), name),
         events=ended.events,
         name=name,
     )
-    return fleet.with_notes(*notes)
 
 
 def _wide(tables: Sequence[Table], mapping: ColumnMapping, notes: list[Note]) -> tuple[pl.DataFrame, Roles]:
     """Tables with a column for each sensor, below each other."""
     roles = assign(mapping, tables[0].kinds, tables[0].where)
     notes += roles.notes
-    words = tuple(c for c in roles.statics if any(table.kinds.get(c) != "number" for table in tables))
-    told = [mapping.told_in] if mapping.told_in is not None and mapping.told_in not in roles.labels else []
-    numeric = [*roles.numeric, *(column for column in roles.statics if column not in words)]
-    texts = [*words, *roles.labels, *told]
-    parts = [_read(table, mapping, numeric, texts, words, notes, label=_label(table, tables)) for table in tables]
+    wanted = wanted_of(tables, mapping, roles)
+    parts = [read_table(table, mapping, wanted, notes, label=label_of(table, tables)) for table in tables]
     return text_or_number(_together(parts, mapping), roles.labels), roles
+
+
+def wanted_of(tables: Sequence[Table], mapping: ColumnMapping, roles: Roles) -> Wanted:
+    """What is read of tables with a column for each sensor."""
+    words = tuple(c for c in roles.statics if any(table.kinds.get(c) != "number" for table in tables))
+    told = (mapping.told_in,) if mapping.told_in is not None and mapping.told_in not in roles.labels else ()
+    numeric = (*roles.numeric, *(column for column in roles.statics if column not in words))
+    return Wanted(numeric, (*words, *roles.labels, *told), words)
 
 
 def _long(
     tables: Sequence[Table], mapping: ColumnMapping, layout: LongLayout, notes: list[Note]
 ) -> tuple[pl.DataFrame, Roles]:
     """Tables with a row for each value, made wide."""
-    parts = [
-        _read(table, mapping, [layout.value], [layout.tag], [layout.tag], notes, label=_label(table, tables))
-        for table in tables
-    ]
+    wanted = Wanted((layout.value,), (layout.tag,), (layout.tag,))
+    parts = [read_table(table, mapping, wanted, notes, label=label_of(table, tables)) for table in tables]
     where = tables[0].where if len(tables) == 1 else f"{tables[0].where} and {len(tables) - 1} more"
     rows = sum(part.height for part in parts)
     frame = widen(_together(parts, mapping), layout, unit=mapping.unit, axis=mapping.axis, where=where)
@@ -102,11 +133,13 @@ def _long(
     return frame, roles
 
 
-def _label(table: Table, tables: Sequence[Table]) -> str:
+def label_of(table: Table, tables: Sequence[Table]) -> str:
+    """What notes on one of several tables begin with."""
     return f"{Path(table.where).name}: " if len(tables) > 1 else ""
 
 
-def _schema(mapping: ColumnMapping, roles: Roles) -> FleetSchema:
+def schema_of(mapping: ColumnMapping, roles: Roles) -> FleetSchema:
+    """The roles as the schema of a fleet."""
     return FleetSchema(
         time_unit="cycle" if mapping.cycle else (mapping.time_unit or "hour"),
         sensors=roles.sensors,
@@ -117,7 +150,7 @@ def _schema(mapping: ColumnMapping, roles: Roles) -> FleetSchema:
     )
 
 
-def _treated(ended: Ended, mapping: ColumnMapping, schema: FleetSchema, notes: list[Note], name: str) -> Ended:
+def treated(ended: Ended, mapping: ColumnMapping, schema: FleetSchema, notes: list[Note], name: str) -> Ended:
     """Stuck readings taken out, an even step, missing readings treated, in this order, as the mapping asks for it."""
     if not (mapping.stuck_after or mapping.resample or mapping.missing):
         return ended
@@ -138,25 +171,21 @@ def _treated(ended: Ended, mapping: ColumnMapping, schema: FleetSchema, notes: l
     return Ended(frame, unit, ended.events, ended.notes)
 
 
-def _read(
-    table: Table,
-    mapping: ColumnMapping,
-    numeric: Sequence[str],
-    others: Sequence[str],
-    words: Sequence[str],
-    notes: list[Note],
-    *,
-    label: str,
+def read_table(
+    table: Table, mapping: ColumnMapping, wanted: Wanted, notes: list[Note], *, label: str = ""
 ) -> pl.DataFrame:
     """One file as columns of the types that a fleet needs, so that every complaint has the file's own row number.
 
-    `others` are read as they are beside the unit and the time, `words` of them as text; `label` tells the notes from
-    those of other files.
+    `label` tells the notes from those of other files.
+
+    Raises:
+        DataError: a column is missing, or a cell cannot be read.
     """
+    numeric, words = wanted.numeric, wanted.words
     where = table.where
     by_file = mapping.unit == FILE_UNIT
     texts = [] if by_file else [mapping.unit]
-    texts += [mapping.axis, *others]
+    texts += [mapping.axis, *wanted.others]
     missing = next((column for column in (*texts, *numeric) if column not in table.columns), None)
     if missing is not None:
         raise FleetError(
@@ -219,6 +248,20 @@ def _together(parts: Sequence[pl.DataFrame], mapping: ColumnMapping) -> pl.DataF
     worded = [not part[mapping.unit].dtype.is_numeric() for part in parts]
     if any(worded) and not all(worded):
         parts = [part.with_columns(pl.col(mapping.unit).cast(pl.String)) for part in parts]
+    frame = stacked(parts)
+    if frame[mapping.unit].dtype == pl.String and mapping.unit != FILE_UNIT:
+        text = frame[mapping.unit]
+        if whole_units(text.unique()):
+            frame = frame.with_columns(text.cast(pl.Int64))
+    return frame
+
+
+def stacked(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Tables below each other.
+
+    Raises:
+        FormatError: they do not fit together.
+    """
     parts = [
         part.with_columns(pl.col(column).cast(pl.String) for column in part.columns if _is_word(part[column].dtype))
         for part in parts
@@ -226,12 +269,9 @@ def _together(parts: Sequence[pl.DataFrame], mapping: ColumnMapping) -> pl.DataF
     if len(parts) > 1:
         parts = _one_kind(parts)
     try:
-        frame = parts[0] if len(parts) == 1 else pl.concat(parts, how="vertical_relaxed")
+        return parts[0] if len(parts) == 1 else pl.concat(parts, how="vertical_relaxed")
     except pl.exceptions.PolarsError as error:
         raise FormatError(f"the files do not fit together: {error}") from error
-    if frame[mapping.unit].dtype == pl.String and mapping.unit != FILE_UNIT:
-        frame = frame.with_columns(_unit(frame[mapping.unit]))
-    return frame
 
 
 def _one_kind(parts: Sequence[pl.DataFrame]) -> Sequence[pl.DataFrame]:
@@ -247,8 +287,6 @@ def _is_word(kind: pl.DataType) -> bool:
     return isinstance(kind, pl.Categorical | pl.Enum)
 
 
-def _unit(text: pl.Series) -> pl.Series:
-    """Whole numbers where every unit is written as one (007 is not), else text."""
-    known = text.unique()
-    whole = known.str.contains(r"^(0|-?[1-9]\d{0,17})$").all()
-    return text.cast(pl.Int64) if whole else text
+def whole_units(names: pl.Series) -> bool:
+    """Whether units that are text are meant as numbers: each is written as a whole one (007 is not)."""
+    return bool(names.str.contains(r"^(0|-?[1-9]\d{0,17})$").all())

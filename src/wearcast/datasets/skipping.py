@@ -12,7 +12,7 @@ from wearcast import frames
 from wearcast.errors import FleetError
 from wearcast.schema import Note
 
-__all__ = ["Skipped", "numbers_of_batch", "readable"]
+__all__ = ["Skipped", "numbers_of_batch", "readable", "renumbered"]
 
 LISTED = 20
 Sure = Callable[[pl.DataFrame], pl.Series]
@@ -91,5 +91,10 @@ def numbers_of_batch(batch: pl.DataFrame, numeric: Sequence[str], offset: int, w
     try:
         return batch.with_columns(frames.numbers(batch[column], where) for column in numeric)
     except FleetError as error:
-        place = re.sub(r"row (\d+), column", lambda m: f"row {int(m[1]) + offset}, column", error.where or where)
-        raise FleetError(error.what, where=place, hint=error.hint) from error
+        raise renumbered(error, lambda row: row + offset) from error
+
+
+def renumbered(error: FleetError, row_in_file: Callable[[int], int]) -> FleetError:
+    """The same error, with the row that its place names as the file counts it (from 1)."""
+    place = re.sub(r"row (\d+), column", lambda m: f"row {row_in_file(int(m[1]))}, column", error.where or "")
+    return FleetError(error.what, where=place or None, hint=error.hint)
