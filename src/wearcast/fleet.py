@@ -63,6 +63,7 @@ class Fleet:
         statics: Sequence[str] = (),
         known_future: Sequence[str] = (),
         labels: Sequence[str] = (),
+        masked: Sequence[str] = (),
         events: AnyFrame | Outcome = "censored",
         name: str = "frame",
     ) -> Fleet:
@@ -75,7 +76,7 @@ class Fleet:
             time: column of timestamps (dates, datetimes or ISO 8601 text); give this or `cycle`.
             time_unit: unit of RUL for timestamps, 'hour' unless given.
             sensors: measured columns. Empty cells and NaN are missing readings and stay; infinities are refused.
-            settings, statics, known_future, labels: see `FleetSchema`.
+            settings, statics, known_future, labels, masked: see `FleetSchema`.
             events: `"last_row"` if each history runs to the end of life, `"censored"` if every unit still runs, or
                 a table with `unit`, `time` and optionally `kind` and `mode`; units without an event are censored.
             name: shown in reports.
@@ -93,6 +94,7 @@ class Fleet:
             statics=tuple(statics),
             known_future=tuple(known_future),
             labels=tuple(labels),
+            masked=tuple(masked),
         )
         table, found, notes = frames.prepare(
             frames.to_polars(frame, name), schema, unit=unit, time=cast(str, cycle or time), name=name
@@ -221,7 +223,10 @@ class Fleet:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over names, values and events: two fleets with one fingerprint hold the same data."""
-        digest = hashlib.sha256(self.schema.model_dump_json().encode())
+        # What has come to the schema since leaves the fingerprint of fleets without it as it was.
+        digest = hashlib.sha256(
+            self.schema.model_dump_json(exclude=None if self.schema.masked else {"masked"}).encode()
+        )
         for table in (self.frame, self.events.sort("unit", "time")):
             for column in table.iter_columns():
                 digest.update(f"\x1e{column.name}\x1f{column.len()}\x1f".encode())

@@ -30,6 +30,7 @@ class FleetSchema(Strict):
     statics: tuple[str, ...] = Field((), description="Columns that never change within a unit; numbers or text.")
     known_future: tuple[str, ...] = Field((), description="Columns that are known ahead, such as a planned load.")
     labels: tuple[str, ...] = Field((), description="Columns that hold an answer, numbers or text: never a feature.")
+    masked: tuple[str, ...] = Field((), description="Columns of whose missing readings the models are to be told.")
     units_of_measure: dict[str, str] = Field(default_factory=dict, description="Unit of measure of a column.")
     ranges: dict[str, tuple[float | None, float | None]] = Field(
         default_factory=dict, description="Lowest and highest possible value of a column; null where there is no bound."

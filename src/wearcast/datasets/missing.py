@@ -13,7 +13,7 @@ from wearcast.datasets.resampling import as_step
 from wearcast.errors import FleetError
 from wearcast.schema import Note
 
-__all__ = ["MissingPolicy", "by_column", "drop_stuck", "treat_missing"]
+__all__ = ["MissingPolicy", "by_column", "drop_stuck", "masked_columns", "treat_missing"]
 
 MissingPolicy = Literal["hold", "interpolate", "mask", "fail"]
 T = TypeVar("T")
@@ -35,6 +35,15 @@ def by_column(wanted: Mapping[str, T], columns: Sequence[str], what: str, name: 
             raise FleetError(f"{what} names {key!r}, which is no sensor or setting", where=name, hint=hint)
         found.update(dict.fromkeys(fits if key in patterns else [key], wanted[key]))
     return found
+
+
+def masked_columns(policies: Mapping[str, MissingPolicy], columns: Sequence[str], name: str) -> tuple[str, ...]:
+    """The columns of whose missing readings the models are to be told.
+
+    Raises:
+        FleetError: a name or pattern that fits no column.
+    """
+    return tuple(c for c, policy in by_column(policies, columns, "missing", name).items() if policy == "mask")
 
 
 def drop_stuck(
@@ -85,9 +94,10 @@ def treat_missing(
 ) -> tuple[pl.DataFrame, tuple[Note, ...]]:
     """What the mapping says of missing readings.
 
-    `hold` and `mask` leave them missing (the preprocessing holds the last known value and flags the forecast), `fail`
-    refuses them, and `interpolate` draws a straight line between the readings around a gap of `max_gap` or less. What
-    is still open at the end of a history is never filled: there is nothing yet to draw the line to.
+    `hold` and `mask` leave them missing: the preprocessing holds the last known value and flags the forecast, and under
+    `mask` tells the models where it did so. `fail` refuses them, and `interpolate` draws a straight line between
+    the readings around a gap of `max_gap` or less. What is still open at the end of a history is never filled: there
+    is nothing yet to draw the line to.
 
     Args:
         frame: sorted by unit and time.
@@ -114,10 +124,10 @@ def treat_missing(
         frame, count, left = _interpolated(frame, drawn, max_gap, unit=unit, axis=axis)
         text = f"{count} missing readings are interpolated within gaps of at most {max_gap}; {left} remain missing"
         notes.append(Note("interpolated", count, text))
-    masked = [column for column, policy in chosen.items() if policy == "mask"]
+    masked = masked_columns(policies, columns, name)
     count = sum(frame[column].null_count() for column in masked)
     if count:
-        text = f"{count} missing readings stay missing; models see the last known value and the forecast is flagged"
+        text = f"{count} missing readings stay missing; models see the last known value, and a mask that says so"
         notes.append(Note("masked", count, text))
     return frame, tuple(notes)
 

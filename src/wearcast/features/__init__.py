@@ -14,7 +14,7 @@ from wearcast.features.spec import (
     StatisticsFeatures,
     WaveletPackets,
 )
-from wearcast.features.statistics import statistic_names, window_statistics
+from wearcast.features.statistics import share_names, statistic_names, window_shares, window_statistics
 
 __all__ = [
     "CalendarMark",
@@ -29,9 +29,11 @@ __all__ = [
     "healthy_start",
     "hold_last",
     "row_blocks",
+    "share_names",
     "signal_features",
     "signal_names",
     "statistic_names",
+    "window_shares",
     "window_statistics",
     "with_derived",
 ]

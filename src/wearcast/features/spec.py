@@ -28,6 +28,12 @@ class _Channels(Strict):
         (), description="Add calendar time, known ahead: minute, hour, weekday, day, yearday, month; of a clock only."
     )
 
+    missing_mask: Literal["auto", "missing", "all", "none"] = Field(
+        "auto",
+        description="Add a 0/1 channel 'the reading is there': 'auto' of sensors and settings that the mapping treats "
+        "with missing: mask, 'missing' of any, both if readings are missing in training; 'all' of all.",
+    )
+
     @field_validator("calendar")
     @classmethod
     def _each_mark_once(cls, value: tuple[CalendarMark, ...]) -> tuple[CalendarMark, ...]:
@@ -118,6 +124,7 @@ class SignalFeatures(Strict):
     healthy_steps: ClassVar[int] = 1
     age: ClassVar[bool] = False
     calendar: ClassVar[tuple[CalendarMark, ...]] = ()
+    missing_mask: ClassVar[Literal["none"]] = "none"
 
     @model_validator(mode="after")
     def _something(self) -> SignalFeatures:

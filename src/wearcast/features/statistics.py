@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from wearcast.features.blocks import row_blocks
 
-__all__ = ["statistic_names", "window_statistics"]
+__all__ = ["share_names", "statistic_names", "window_shares", "window_statistics"]
 
 
 def statistic_names(channels: Sequence[str], scales: Sequence[int]) -> tuple[str, ...]:
@@ -47,6 +47,34 @@ def window_statistics(
         since = np.maximum(start[low : block.stop] - low, 0)
         out[chosen] = _statistics(values[low : block.stop], since, rows[chosen] - low, scales)
     return out
+
+
+def share_names(channels: Sequence[str], scales: Sequence[int]) -> tuple[str, ...]:
+    """Names of the columns of `window_shares`, in order."""
+    return tuple(f"{channel}_share_{w}" for w in scales for channel in channels)
+
+
+def window_shares(
+    marks: NDArray[np.float32], start: NDArray[np.int64], rows: NDArray[np.int64], scales: Sequence[int]
+) -> NDArray[np.float32]:
+    """For each row the share of ones among its last `w` marks, fewer at the beginning of a unit.
+
+    Args:
+        marks: channels of 0 and 1, `(n_rows, n_channels)`.
+        start: first row of the unit of each row, `(n_rows,)`.
+        rows: rows to describe, `(n,)`.
+        scales: window lengths in readings.
+
+    Returns:
+        `(n, n_channels * n_scales)`, columns as `share_names` says.
+    """
+    total = np.zeros((len(marks) + 1, marks.shape[1]), dtype=np.int64)
+    np.cumsum(marks, axis=0, dtype=np.int64, out=total[1:])
+    shares = [np.empty((len(rows), 0))]
+    for w in scales:
+        first = np.maximum(rows + 1 - w, start[rows])
+        shares.append((total[rows + 1] - total[first]) / (rows + 1 - first)[:, None])
+    return np.concatenate(shares, axis=1).astype(np.float32)
 
 
 def _statistics(

@@ -9,9 +9,11 @@ from wearcast.errors import FleetError
 from wearcast.features import (
     SignalFeatures,
     StatisticsFeatures,
+    share_names,
     signal_features,
     signal_names,
     statistic_names,
+    window_shares,
     window_statistics,
 )
 from wearcast.features.signal import channel_names
@@ -40,7 +42,9 @@ def table_of(
         return np.concatenate([_of_segments(channels, rows, features), channels.values[rows, n:], static], axis=1)
     levels = channels.values[:, :n]
     statistics = window_statistics(levels, channels.start, rows, features.scales)
-    parts = [statistics, channels.values[rows, n:]]
+    present = channels.values[:, n : n + channels.n_masks]
+    shares = window_shares(present, channels.start, rows, features.scales)
+    parts = [statistics, channels.values[rows, n:], shares]
     home = channels.home_at(rows)
     if home is not None:
         parts.append(levels[rows] - home)
@@ -60,6 +64,7 @@ def table_columns(preprocessing: Preprocessing, features: StatisticsFeatures | S
     return (
         *statistic_names(sensors, features.scales),
         *preprocessing.context_names,
+        *share_names(preprocessing.mask_names, features.scales),
         *deviations,
         *statics,
     )

@@ -47,6 +47,9 @@ class TrainerSpec(Strict):
     sensor_dropout: float = Field(
         0.0, ge=0, lt=1, description="Probability that a sensor is missing from a window, so that forecasts bear it."
     )
+    sensor_dropout: float = Field(
+        0.0, ge=0, lt=1, description="Probability that a sensor is missing from a window, so that forecasts bear it."
+    )
     gradient_clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
     weight_average: float = Field(
         0.0, ge=0, lt=1, description="Decay per step of an exponential moving average of the weights; 0 for none."

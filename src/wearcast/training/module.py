@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import lightning
@@ -29,9 +30,21 @@ class ForecastModule(lightning.LightningModule):
         *,
         n_sensors: int,
         n_deviations: int,
+        sensor_of: Sequence[int],
+        exact: Sequence[bool],
         seed: int,
     ) -> None:
-        """The first `n_sensors` channels are the sensors, the next `n_deviations` their deviations."""
+        """Around a network.
+
+        Args:
+            network: to be trained.
+            loss: of the head.
+            optimiser, trainer: see there.
+            n_sensors, n_deviations: the first channels are the sensors, the next their deviations.
+            sensor_of: the sensor that each channel tells of, by its number; -1 where it is of none.
+            exact: whether each channel is free of errors of measurement, and so of noise.
+            seed: of noise and dropout.
+        """
         super().__init__()
         self.network = network
         self.loss = loss
@@ -43,6 +56,14 @@ class ForecastModule(lightning.LightningModule):
         offset_sd[n_sensors : n_sensors + n_deviations] = trainer.deviation_noise
         self.register_buffer("offset_sd", offset_sd, persistent=False)
         self.offset_sd: Tensor
+        noise_sd = trainer.input_noise * (1.0 - torch.tensor(exact, dtype=torch.float32))
+        self.register_buffer("noise_sd", noise_sd, persistent=False)
+        self.noise_sd: Tensor
+        # What is of no sensor stays, as the one behind the last.
+        of = torch.tensor([n_sensors if sensor < 0 else sensor for sensor in sensor_of])
+        self.register_buffer("sensor_of", of, persistent=False)
+        self.sensor_of: Tensor
+        self.n_sensors = n_sensors
         self.history: list[dict[str, float]] = []
         self.step_raw = torch.compile(network.raw) if trainer.compile else network.raw
         self._errors: list[Tensor] = []
@@ -54,7 +75,8 @@ class ForecastModule(lightning.LightningModule):
 
     def training_step(self, batch: LabelledBatch, batch_idx: int) -> Tensor:
         """Loss of one batch of noisy inputs."""
-        raw = self.step_raw(self._noisy(batch.past, batch.mask), batch.mask, batch.static, batch.known_future)
+        past = self._without_some(self._noisy(batch.past, batch.mask))
+        raw = self.step_raw(past, batch.mask, batch.static, batch.known_future)
         loss: Tensor = self.loss(raw.float(), batch.answer, batch.known)[0]
         if not torch.isfinite(loss):
             raise self._diverged("the loss", loss)
@@ -64,8 +86,20 @@ class ForecastModule(lightning.LightningModule):
     def _noisy(self, past: Tensor, mask: Tensor) -> Tensor:
         """Noise at every step, and offsets that stay for a window: what identifies a unit must not be learnt."""
         offset = self.offset_sd * torch.randn(len(past), 1, past.shape[2], device=past.device)
-        noise = self.spec.input_noise * torch.randn_like(past)
+        noise = self.noise_sd * torch.randn_like(past)
         return past + (noise + offset) * mask.unsqueeze(2)
+
+    def _without_some(self, past: Tensor) -> Tensor:
+        """Each sensor is missing from a whole window with the given probability: level, deviation and mask are 0.
+
+        That is what a sensor looks like that never gave a reading. The rest is not scaled up: what is there is there.
+        """
+        share = self.spec.sensor_dropout
+        if share == 0:
+            return past
+        there = torch.rand(len(past), self.n_sensors + 1, device=past.device) >= share
+        there[:, -1] = True
+        return past * there[:, self.sensor_of].unsqueeze(1)
 
     def _diverged(self, what: str, value: Tensor) -> TrainingError:
         return TrainingError(

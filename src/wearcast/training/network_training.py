@@ -113,6 +113,8 @@ def train_network(
         spec,
         n_sensors=n_sensors,
         n_deviations=n_sensors if experiment.features.deviation else 0,
+        sensor_of=preprocessing.sensor_of,
+        exact=preprocessing.exact,
         seed=experiment.seed,
     )
     # At the end of whole epochs: a training resumed from within one would not be what the unbroken one was.

@@ -37,9 +37,10 @@ class Channels:
     """A fleet as a model sees it: one contiguous array, and what is needed to cut it.
 
     Attributes:
-        values: `(n_rows, n_values)`, scaled, without NaN: sensors first, then settings, known-future columns, calendar
-            marks and age.
+        values: `(n_rows, n_values)`, scaled, without NaN: sensors first, then masks, settings, known-future columns,
+            calendar marks and age.
         n_sensors: how many of the values are sensors.
+        n_masks: how many are masks, 1 where a reading is there and 0 where it was missing.
         home: each unit's healthy start as it is known after 1, 2, … readings, `(n_units, steps, n_sensors)`; None if
             deviations from it are not asked for.
         static: `(n_units, n_static)`.
@@ -67,6 +68,7 @@ class Channels:
     sampling_rate_hz: float | None = None
     shaft_hz: NDArray[np.float32] | None = None
     calendar: Calendar | None = None
+    n_masks: int = 0
 
     @property
     def row_unit(self) -> NDArray[np.int32]:

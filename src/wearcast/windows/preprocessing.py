@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -62,6 +62,7 @@ class Preprocessing(Strict):
     life_scale: float = Field(gt=0, description="Median observed age of the training units: age is divided by it.")
     sampling_rate_hz: float | None = Field(None, description="Of the training fleet; another is refused.")
     step_s: float | None = Field(None, description="Usual time between readings in training, for calendar marks.")
+    masked: tuple[str, ...] = Field((), description="Columns with a mask: 1 where the reading is there, else 0.")
 
     # ------------------------------------------------------------------ fitting
 
@@ -97,6 +98,7 @@ class Preprocessing(Strict):
         everywhere = np.zeros(fleet.n_rows, dtype=np.int16)
         inputs = (*(schema.settings if features.settings else ()), *schema.known_future)
         fitted = [_fit_scale(c, fleet.frame[c].to_numpy(), everywhere, 1) for c in inputs]
+        varying = tuple(scale for scale in fitted if scale is not None)
         numbers, categories = _fit_statics(fleet) if features.statics else ((), ())
         last = fleet.age_at(fleet.offsets[1:] - 1)
         return cls(
@@ -104,7 +106,7 @@ class Preprocessing(Strict):
             conditions=conditions,
             sensors=tuple(scales),
             constant=tuple(constant),
-            inputs=tuple(scale for scale in fitted if scale is not None),
+            inputs=varying,
             known_future=schema.known_future,
             static_numbers=numbers,
             static_categories=categories,
@@ -112,6 +114,7 @@ class Preprocessing(Strict):
             life_scale=max(float(np.median(last)), 1e-9),
             sampling_rate_hz=rate,
             step_s=_step_s(fleet) if features.calendar else None,
+            masked=_masked(fleet, features, [scale.column for scale in (*scales, *varying)]),
         )
 
     # ------------------------------------------------------------------ layout
@@ -140,9 +143,34 @@ class Preprocessing(Strict):
 
     @property
     def context_names(self) -> tuple[str, ...]:
-        """Names of the channels that are no sensor's: settings and known-future columns, calendar marks, age."""
-        marks = [f"calendar_{mark}" for mark in self.features.calendar]
-        return (*(scale.column for scale in self.inputs), *marks, *(["age"] if self.features.age else []))
+        """Names of the channels behind levels and deviations: masks, settings, known-future columns, calendar, age."""
+        inputs = [scale.column for scale in self.inputs]
+        return (*self.mask_names, *inputs, *self._mark_names, *(["age"] if self.features.age else []))
+
+    @property
+    def mask_names(self) -> tuple[str, ...]:
+        """Names of the masks."""
+        return tuple(f"{column}_present" for column in self.masked)
+
+    @property
+    def _mark_names(self) -> tuple[str, ...]:
+        return tuple(f"calendar_{mark}" for mark in self.features.calendar)
+
+    @property
+    def sensor_of(self) -> tuple[int, ...]:
+        """The sensor that each of `names` tells of, by its number; -1 where it is of none."""
+        number = {scale.column: i for i, scale in enumerate(self.sensors)}
+        levels = range(len(self.sensors))
+        deviations = levels if self.features.deviation else ()
+        masks = [number.get(column, -1) for column in self.masked]
+        return (*levels, *deviations, *masks, *[-1] * (len(self.context_names) - len(masks)))
+
+    @property
+    def exact(self) -> tuple[bool, ...]:
+        """Whether each of `names` is known without an error of measurement: masks and calendar marks are."""
+        certain = {*self.mask_names, *self._mark_names}
+        measured = [False] * (len(self.names) - len(self.context_names))
+        return (*measured, *(name in certain for name in self.context_names))
 
     @property
     def n_known_future(self) -> int:
@@ -178,11 +206,13 @@ class Preprocessing(Strict):
         without = {*without, *(one.name for one in self.features.derived if set(one.columns) & set(without))}
         n_sensors = len(self.sensors)
         condition, seen = self.conditions.assign(fleet)
-        planned = [n_sensors + i for i, scale in enumerate(self.inputs) if scale.column in self.known_future]
-        marks = n_sensors + len(self.inputs)
+        inputs = n_sensors + len(self.masked)
+        planned = [inputs + i for i, scale in enumerate(self.inputs) if scale.column in self.known_future]
+        marks = inputs + len(self.inputs)
         channels = Channels(
             values=np.zeros((fleet.n_rows, n_sensors + len(self.context_names)), dtype=np.float32),
             n_sensors=n_sensors,
+            n_masks=len(self.masked),
             home=None,
             static=self._static(fleet),
             offsets=fleet.offsets,
@@ -205,6 +235,8 @@ class Preprocessing(Strict):
     def _fill(self, channels: Channels, fleet: Fleet, without: Collection[str]) -> None:
         """Write the scaled values and the marks of each row, block by block."""
         scales = (*self.sensors, *self.inputs)
+        n = channels.n_sensors
+        mask_of = {column: n + i for i, column in enumerate(self.masked)}
         limit = np.inf if isinstance(self.features, SignalFeatures) else CLIP
         held = np.zeros(len(scales), dtype=np.float32)
         for block in row_blocks(fleet.n_rows):
@@ -214,7 +246,9 @@ class Preprocessing(Strict):
             for name in self.conditions.settings:
                 missing |= np.isnan(fleet.frame[name][block].to_numpy())
             for i, scale in enumerate(scales):
-                raw, is_sensor = fleet.frame[scale.column][block].to_numpy(), i < channels.n_sensors
+                raw, is_sensor = fleet.frame[scale.column][block].to_numpy(), i < n
+                if scale.column in mask_of:
+                    channels.values[block, mask_of[scale.column]] = ~np.isnan(raw)
                 if is_sensor:
                     missing |= np.isnan(raw)
                     if scale.column in without:
@@ -223,9 +257,9 @@ class Preprocessing(Strict):
                 held[i] = level[-1]
                 if is_sensor:
                     clipped |= np.abs(level) > limit
-                np.clip(level, -limit, limit, out=channels.values[block, i])
+                np.clip(level, -limit, limit, out=channels.values[block, i if is_sensor else i + len(mask_of)])
             if self.features.calendar:
-                at = channels.n_sensors + len(self.inputs)
+                at = len(scales) + len(mask_of)
                 marks = calendar_marks(_microseconds(fleet.frame["time"][block]), self.features.calendar)
                 channels.values[block, at : at + marks.shape[1]] = marks
             if self.features.age:
@@ -294,6 +328,19 @@ def _signals(fleet: Fleet, features: Features) -> tuple[str, ...]:
             hint="set features.envelope.shaft_speed to a column of turns a minute",
         )
     return tuple(name for name in features.channels or fleet.schema.sensors if name != speed)
+
+
+def _masked(fleet: Fleet, features: Features, columns: Sequence[str]) -> tuple[str, ...]:
+    """The columns that get a mask, of those that are channels; a plan for the future is never one of them."""
+    wanted, schema = features.missing_mask, fleet.schema
+    if wanted == "none":
+        return ()
+    columns = [column for column in columns if column not in schema.known_future]
+    if wanted == "all":
+        return tuple(columns)
+    if wanted == "auto":
+        columns = [column for column in columns if column in schema.masked]
+    return tuple(column for column in columns if fleet.frame[column].is_nan().any())
 
 
 def _microseconds(time: pl.Series) -> NDArray[np.int64]:

@@ -37,7 +37,8 @@ DROPOUT: dict[str, CnnBiLstm | Tft] = {
 
 def make_noisy_experiment(kind: str = "cnn_bilstm", *, epochs: int = EPOCHS, **trainer: Any) -> Experiment:
     """One with dropout and noise of every kind, so that a random number drawn twice or never is seen."""
-    trainer = {"level_noise": 0.1, "deviation_noise": 0.1, "input_noise": 0.1, "patience": 50} | trainer
+    noise = {"level_noise": 0.1, "deviation_noise": 0.1, "input_noise": 0.1, "sensor_dropout": 0.1}
+    trainer = {**noise, "patience": 50} | trainer
     experiment = make_experiment(kind, epochs=epochs, learning_rate=0.02, **trainer)
     return experiment.model_copy(update={"backbone": DROPOUT[kind]})
 
