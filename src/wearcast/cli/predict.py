@@ -13,6 +13,9 @@ from wearcast.cli.options import MappingFlags, Split, mapped
 if TYPE_CHECKING:
     import polars as pl
 
+    from wearcast.bundle import Bundle
+    from wearcast.datasets.portions import Portions
+
 __all__ = ["Format", "predict", "rendered"]
 
 Format = Literal["csv", "parquet", "json"]
@@ -35,12 +38,21 @@ def predict(
     form: Annotated[
         Format | None, typer.Option("--format", help="Form of the table; from the name of --out unless given.")
     ] = None,
+    stream: Annotated[
+        bool | None,
+        typer.Option(
+            "--stream/--no-stream",
+            help="Read Parquet files some units at a time; unless said, when they are large for memory.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Forecast how long each unit will last.
 
     One row a unit, at its last reading.
 
-    Files are read with the columns that the bundle was trained with, unless flags say otherwise.
+    Files are read with the columns that the bundle was trained with, unless flags say otherwise. Parquet files of more
+    than 250 million readings are read some units at a time, with the same result.
 
     \b
     Example:  wearcast predict runs/pumps new.csv
@@ -49,6 +61,7 @@ def predict(
     from wearcast.bundle import load_bundle
     from wearcast.cli.output import say
     from wearcast.cli.sources import fleet_for_bundle
+    from wearcast.cli.streaming import portions_for_bundle
     from wearcast.writing import write_whole
 
     form = form or _form_of(out)
@@ -57,6 +70,10 @@ def predict(
 
         raise UsageError("Parquet is not for a terminal", where="--format parquet", hint="give --out FILE")
     loaded = load_bundle(bundle)
+    large = [portions_for_bundle(loaded, source, columns, split, stream) for source in sources]
+    if any(large):
+        _in_portions(loaded, list(zip(sources, large, strict=True)), columns, split, every, form, out)
+        return
     tables = []
     for source in sources:
         fleet, _ = fleet_for_bundle(loaded, source, columns, split, truth=False)
@@ -68,6 +85,38 @@ def predict(
         sys.stdout.write(content.decode())
     else:
         write_whole(out, content)
+        say(f"forecasts: {out}")
+
+
+def _in_portions(
+    bundle: Bundle,
+    sources: list[tuple[str, Portions | None]],
+    columns: MappingFlags,
+    split: str | None,
+    every: int | None,
+    form: Format,
+    out: Path | None,
+) -> None:
+    """Forecast sources of which at least one is larger than memory."""
+    from wearcast.cli.output import say
+    from wearcast.cli.sources import fleet_for_bundle
+    from wearcast.cli.streaming import forecast_all, scratch_folder, write_parts
+    from wearcast.datasets.portions import summed
+
+    with scratch_folder(out) as folder:
+        parts = []
+        for number, (source, portions) in enumerate(sources):
+            place = folder / str(number)
+            if portions is None:
+                fleet, _ = fleet_for_bundle(bundle, source, columns, split, truth=False)
+                notes = forecast_all(bundle, [fleet], every, place, rows=fleet.n_rows)
+            else:
+                notes = forecast_all(bundle, portions, every, place, rows=portions.n_rows)
+            for note in summed([*(portions.notes if portions else ()), *notes]):
+                say(f"{source}: {note.message}")
+            parts.append((source, place))
+        write_parts(parts, form, out, folder)
+    if out is not None:
         say(f"forecasts: {out}")
 
 

@@ -14,6 +14,7 @@ from wearcast.config import Strict
 from wearcast.datasets.combine import combine
 from wearcast.datasets.endings import Ending
 from wearcast.datasets.mapping import ColumnMapping
+from wearcast.datasets.portions import Portions, read_portions, total_cells
 from wearcast.datasets.reading import read_fleet
 from wearcast.datasets.sqltable import check_url, is_url
 from wearcast.errors import FleetError
@@ -66,7 +67,7 @@ class FilesDataset(Strict):
             DataError: a file is missing or wrong, or there is no test unit.
             UsageError: no mapping is given and the names of the columns are not plain.
         """
-        mapping = ColumnMapping.from_yaml(self.mapping) if isinstance(self.mapping, str) else self.mapping
+        mapping = self._mapping
         apart = self.test_source is not None
         if apart and split == "all":
             return combine(self._part("train", mapping), self._part("test", mapping), name=self.name)
@@ -84,6 +85,24 @@ class FilesDataset(Strict):
                 hint="name files of other units as test_source, or take split 'all'",
             )
         return fleet.select(chosen)
+
+    @property
+    def _mapping(self) -> ColumnMapping | None:
+        return ColumnMapping.from_yaml(self.mapping) if isinstance(self.mapping, str) else self.mapping
+
+    @property
+    def cells(self) -> int:
+        """Number of readings in `source`, if these are Parquet files that can be read in portions; else 0."""
+        return total_cells(_tuple(self.source), self._mapping)
+
+    def portions(self) -> Portions:
+        """All of `source` as fleets of some units each, for Parquet files that are larger than memory.
+
+        Raises:
+            UsageError: the files are not Parquet, or the mapping needs all rows at once.
+            DataError: a file is missing, or a row has no unit or no time.
+        """
+        return read_portions(_tuple(self.source), self._mapping, name=self.name)
 
     def _part(self, split: Literal["train", "test"], mapping: ColumnMapping | None) -> Fleet:
         if split == "train":

@@ -14,7 +14,7 @@ from wearcast.datasets.parquetfile import ParquetFile, open_parquet
 from wearcast.datasets.sqltable import Database, SqlTable, is_url, open_database, open_sql
 from wearcast.errors import FormatError, SourceNotFoundError, UsageError
 
-__all__ = ["Table", "find_files", "open_table", "open_tables"]
+__all__ = ["Table", "find_files", "is_parquet", "open_table", "open_tables"]
 
 TableFile = CsvFile | ParquetFile
 Table = TableFile | SqlTable
@@ -54,6 +54,11 @@ def find_files(sources: Iterable[str | Path]) -> tuple[Path, ...]:
     return tuple(found)
 
 
+def is_parquet(path: Path) -> bool:
+    """Whether the name says that a file is Parquet."""
+    return path.suffix.lower() in PARQUET
+
+
 def open_table(path: Path, mapping: ColumnMapping | None = None, root: Path | None = None) -> TableFile:
     """Look at the columns of a CSV or Parquet file.
 
@@ -65,7 +70,7 @@ def open_table(path: Path, mapping: ColumnMapping | None = None, root: Path | No
     Raises:
         FormatError: it is neither, or damaged.
     """
-    if path.suffix.lower() in PARQUET:
+    if is_parquet(path):
         return open_parquet(path, root)
     if path.suffix.lower() in (".zip", ".gz", ".xlsx", ".xls", ".json", ".feather", ".mat", ".h5"):
         raise FormatError(f"{path.suffix} files are not read", where=str(path), hint="CSV, TSV and Parquet files are")

@@ -12,7 +12,7 @@ import polars as pl
 
 from wearcast import frames
 from wearcast.datasets.mapping import ColumnMapping, Roles, assign, guess
-from wearcast.datasets.opening import Table, open_tables
+from wearcast.datasets.opening import Table, find_files, is_parquet, open_tables
 from wearcast.datasets.outcomes import text_or_number
 from wearcast.datasets.parquetfile import ParquetFile
 from wearcast.datasets.reading import (
@@ -27,6 +27,7 @@ from wearcast.datasets.reading import (
 )
 from wearcast.datasets.settling import settle
 from wearcast.datasets.skipping import renumbered
+from wearcast.datasets.sqltable import is_url
 from wearcast.datasets.unitplan import UnitPlan, look
 from wearcast.errors import FleetError, UsageError
 from wearcast.fleet import Fleet
@@ -132,7 +133,7 @@ class Portions:
 
 
 def read_portions(
-    sources: Iterable[str | Path], mapping: ColumnMapping | None, *, name: str, cells: int = PORTION_CELLS
+    sources: Iterable[str | Path], mapping: ColumnMapping | None, *, name: str, cells: int | None = None
 ) -> Portions:
     """Look where the units are in Parquet files, to read them some at a time.
 
@@ -142,7 +143,7 @@ def read_portions(
         sources: see `find_files`.
         mapping: roles of the columns; guessed where the names are plain if not given.
         name: of the data set.
-        cells: readings of a portion.
+        cells: readings of a portion; `PORTION_CELLS` unless given.
 
     Raises:
         UsageError: the files are not Parquet, or the mapping needs all rows at once.
@@ -162,7 +163,7 @@ def read_portions(
     if plan.moved:
         text = f"{plan.moved} rows were not in order of unit and time; sorted"
         notes.insert(0, Note("unsorted", plan.moved, text))
-    bounds = _bounds(plan.rows.to_list(), max(1, cells // (len(roles.numeric) + 2)))
+    bounds = _bounds(plan.rows.to_list(), max(1, (cells or PORTION_CELLS) // (len(roles.numeric) + 2)))
     return Portions(name, files, mapping, roles, plan, bounds, (*notes, *_notes_on(plan, bounds)))
 
 
@@ -170,10 +171,11 @@ def total_cells(sources: Iterable[str | Path], mapping: ColumnMapping | None) ->
     """Number of readings in Parquet files, as their footers say it; 0 where they cannot be read in portions."""
     if mapping is not None and _needs_all(mapping) is not None:
         return 0
-    with open_tables(tuple(sources), mapping) as (tables, _):
-        if not all(isinstance(table, ParquetFile) for table in tables):
-            return 0
-        return sum(table.n_rows * len(table.columns) for table in tables if isinstance(table, ParquetFile))
+    sources = tuple(sources)
+    if any(is_url(source) for source in sources) or any(not is_parquet(path) for path in find_files(sources)):
+        return 0
+    with open_tables(sources, mapping) as (tables, _):
+        return sum(table.n_rows * len(table.columns) for table in _parquet(tables))
 
 
 def _parquet(tables: Sequence[Table]) -> tuple[ParquetFile, ...]:
