@@ -87,6 +87,9 @@ class Etth1Dataset(Strict):
     test_context: int = Field(
         0, ge=0, le=TRAIN_ROWS, description="Hours before the 4 months of test, as context of the first forecasts."
     )
+    standardised: bool = Field(
+        False, description="Values as deviations from the mean of the 12 training months, as published errors count."
+    )
 
     @property
     def name(self) -> str:
@@ -102,11 +105,14 @@ class Etth1Dataset(Strict):
         """
         with open_archive(dataset_dir(CARD.name), _FILE) as archive:
             table = _read(archive.read(_FILE), archive.where(_FILE))
+        if self.standardised:
+            months = table[:TRAIN_ROWS]
+            table = table.with_columns((pl.col(c) - months[c].mean()) / months[c].std(ddof=0) for c in COLUMNS)
         first, last = TRAIN_ROWS + VALIDATION_ROWS, TRAIN_ROWS + VALIDATION_ROWS + TEST_ROWS
         rows = {"train": table[:first], "test": table[first - self.test_context : last], "all": table[:last]}[split]
         name = self.name if split == "all" else f"{self.name} {split}"
         fleet = Fleet.from_frame(rows, unit="unit", time="time", sensors=COLUMNS, events="censored", name=name)
-        changes = {"units_of_measure": CARD.units_of_measure, "sampling_rate_hz": 1 / 3600}
+        changes = {"units_of_measure": {} if self.standardised else CARD.units_of_measure, "sampling_rate_hz": 1 / 3600}
         return replace(fleet, schema=fleet.schema.model_copy(update=changes))
 
     @cached_property

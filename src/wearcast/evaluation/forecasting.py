@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wearcast.bundle import ModelManifest
 from wearcast.errors import ModelError
 from wearcast.evaluation.judged import Judged
 from wearcast.evaluation.protocol import Forecaster, Record, at_each_window
@@ -110,7 +111,10 @@ def evaluate_values(bundle: Forecaster, fleet: Fleet, *, split: str, seed: int |
     target = bundle.manifest.target
     if not isinstance(forecast, SensorForecast) or not isinstance(target, SensorTarget):
         raise ModelError("the bundle does not forecast future values", where=str(bundle.path))
-    value, known = target.labels(fleet, forecast.quantiles.shape[1]).at(rows)
+    labels = target.labels(fleet, forecast.quantiles.shape[1])
+    value, known = labels.at(rows)
+    if isinstance(bundle.manifest, ModelManifest) and bundle.manifest.window.whole:
+        known = known & np.isin(rows, labels.rows)[:, None, None]
     last = last_known(fleet, target.columns, rows)
     figures = value_metrics(forecast.quantiles, forecast.quantile_levels, value, known, last)
     blank = dict.fromkeys(("mse", "mae", "crps", "mse_persistence", "mae_persistence", "crps_persistence"))

@@ -62,7 +62,7 @@ class Engine:
 
     def rows(self, fleet: Fleet, every: int | None = 1) -> NDArray[np.int64]:
         """Readings at which `forecast` forecasts; see `moments`."""
-        return moments(self.preprocessing.features, fleet.offsets, every)
+        return moments(self.preprocessing.features, self.window, fleet.offsets, every)
 
     def raw(self, channels: Channels, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """What the graph gives for windows that end at `rows`, not calibrated: `(n, …)`."""
@@ -102,14 +102,17 @@ class Engine:
         )
 
 
-def moments(features: Features, offsets: NDArray[np.int64], every: int | None = 1) -> NDArray[np.int64]:
+def moments(
+    features: Features, window: WindowSpec, offsets: NDArray[np.int64], every: int | None = 1
+) -> NDArray[np.int64]:
     """Readings of which a window is taken, in training, evaluation and service alike.
 
     These are the last of each unit and every `features.every`-th before it; of fast signals those that have a whole
-    segment behind them, and the last of a unit that is shorter than one.
+    segment behind them, or the whole context if `window.whole`, and the last of a unit that is shorter than one.
 
     Args:
         features: of the model.
+        window: of the model.
         offsets: first row of each unit and the number of rows.
         every: only every so many of them; None for the last only.
 
@@ -117,10 +120,14 @@ def moments(features: Features, offsets: NDArray[np.int64], every: int | None = 
         UsageError: `every` is below 1.
     """
     rows = forecast_rows(offsets, every if every is None else every * features.every if every >= 1 else every)
-    if not isinstance(features, SignalFeatures):
+    if isinstance(features, SignalFeatures):
+        length = features.segment
+    elif window.whole:
+        length = window.context_length
+    else:
         return rows
     unit = np.searchsorted(offsets, rows, side="right") - 1
-    whole = rows - offsets[unit] + 1 >= features.segment
+    whole = rows - offsets[unit] + 1 >= length
     chosen: NDArray[np.int64] = rows[whole | (rows == offsets[unit + 1] - 1)]
     return chosen
 

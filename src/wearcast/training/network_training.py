@@ -234,7 +234,8 @@ def _labelled(
     fleet: Fleet, preprocessing: Preprocessing, experiment: Experiment, task: Task, most: int | None = None
 ) -> LabelledWindows:
     labels = task.answers(fleet)
-    rows = np.intersect1d(labels.rows, moments(preprocessing.features, fleet.offsets), assume_unique=True)
+    windows = moments(preprocessing.features, experiment.window, fleet.offsets)
+    rows = np.intersect1d(labels.rows, windows, assume_unique=True)
     if most is not None:
         rows = thinned(rows, labels, most)
     return LabelledWindows(Windows(preprocessing.transform(fleet), experiment.window, rows), labels)

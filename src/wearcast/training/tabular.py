@@ -90,7 +90,7 @@ def fit_tabular(
     assert not isinstance(features, SequenceFeatures)  # noqa: S101 — the experiment's own validator
     channels = preprocessing.transform(fleet)
     labels = task.answers(fleet)
-    windows = moments(features, fleet.offsets)
+    windows = moments(features, experiment.window, fleet.offsets)
     most = windows[even_rows(np.searchsorted(windows, fleet.offsets), spec.rows_per_unit)]
     rows = np.intersect1d(most, labels.rows, assume_unique=True)
     if not len(rows):

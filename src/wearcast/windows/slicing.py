@@ -21,6 +21,11 @@ class WindowSpec(Strict):
 
     context_length: int = Field(96, ge=1, description="Readings that the model sees; shorter histories are padded.")
     prediction_length: int = Field(0, ge=0, description="Steps ahead for which known-future columns are given.")
+    whole: bool = Field(
+        False,
+        description="Forecast only where the whole context is there, and judge future values only where all steps came, "
+        "as benchmarks do. A unit that is shorter is forecast at its last reading.",
+    )
 
 
 class WindowBatch(NamedTuple):
