@@ -13,6 +13,7 @@ from wearcast.cli.options import Json, MappingFlags, mapped
 
 if TYPE_CHECKING:
     from wearcast.datasets.catalogue import Entry
+    from wearcast.datasets.quality import Limits
 
 __all__ = ["datasets_app"]
 
@@ -223,13 +224,13 @@ def check(
         write_metrics(quality)
         say(f"metrics: {metrics}")
     if write_mapping is not None:
-        _write_mapping(write_mapping, source, columns)
+        _write_mapping(write_mapping, source, columns, limits)
         say(f"mapping: {write_mapping}")
     if quality.worst in stopping:
         raise typer.Exit(3)
 
 
-def _write_mapping(path: Path, source: str, columns: MappingFlags) -> None:
+def _write_mapping(path: Path, source: str, columns: MappingFlags, limits: dict[str, Limits]) -> None:
     from wearcast.cli.sources import column_mapping
     from wearcast.datasets import FilesDataset, resolve_source
     from wearcast.datasets.mapping import guess
@@ -243,4 +244,5 @@ def _write_mapping(path: Path, source: str, columns: MappingFlags) -> None:
     if mapping is None:
         with open_tables([source], None) as (tables, _):
             mapping, _ = guess(tables[0].kinds, str(source))
+    mapping = mapping.model_copy(update={"ranges": {**mapping.ranges, **limits}})
     write_whole(path, mapping.to_yaml().encode())

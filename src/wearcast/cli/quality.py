@@ -101,7 +101,13 @@ def show(quality: QualityReport) -> None:
     print_table(quality.name, ["", ""], facts)
     columns = [
         [
-            *(c.name, f"{c.missing_share:.1%}", _number(c.minimum), _number(c.mean), _number(c.maximum)),
+            *(
+                f"{c.name} ({c.unit_of_measure})" if c.unit_of_measure else c.name,
+                f"{c.missing_share:.1%}",
+                _number(c.minimum),
+                _number(c.mean),
+                _number(c.maximum),
+            ),
             *(c.longest_run, c.out_of_range, c.outliers, _number(c.drift)),
         ]
         for c in quality.columns

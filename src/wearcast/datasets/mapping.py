@@ -15,6 +15,7 @@ from wearcast.config import Strict, nearest
 from wearcast.datasets.endings import Ending, FailureMark, FailureTable
 from wearcast.datasets.longlayout import LongLayout
 from wearcast.datasets.missing import MissingPolicy
+from wearcast.datasets.plausible import OutOfRange
 from wearcast.datasets.resampling import Duration, Resampling
 from wearcast.datasets.timezone import Ambiguous, check_zone
 from wearcast.errors import FleetError, UsageError
@@ -25,6 +26,7 @@ __all__ = ["FILE_UNIT", "ColumnKind", "ColumnMapping", "FailureTable", "Roles", 
 FILE_UNIT = "@file"
 """As `unit`: each file is one unit, named by the file's name without its ending."""
 
+Range = tuple[float | None, float | None]
 StuckAfter = Annotated[int, Field(ge=2)]
 ColumnKind = Literal["number", "mostly_number", "time", "text"]
 
@@ -69,6 +71,18 @@ class ColumnMapping(Strict):
     ambiguous_hour: Ambiguous = Field(
         "refuse", description="Which is meant of the hour that a change back to winter time gives twice."
     )
+    units_of_measure: dict[str, str] = Field(
+        default_factory=dict, description="Unit of measure of columns, by name or pattern, such as bar or °C."
+    )
+    ranges: dict[str, Range] = Field(
+        default_factory=dict,
+        description="Lowest and highest possible reading, by name or pattern; null where there is no bound.",
+    )
+    out_of_range: OutOfRange = Field(
+        "keep",
+        description="Readings beyond what is possible, by ranges or by the unit of measure: keep (and count in the "
+        "quality report), mark (a sensor NAME_out_of_range of 0 and 1 is added) or missing.",
+    )
     resample: Resampling | None = Field(None, description="An even step, and how each column is aggregated within it.")
     stuck_after: StuckAfter | dict[str, StuckAfter] | None = Field(
         None, description="Equal readings in a row of a sensor that are believed; by name, pattern and default."
@@ -105,6 +119,16 @@ class ColumnMapping(Strict):
         if self.table is not None and self.query is not None:
             raise ValueError("give a table or a query, not both")
         return self
+
+    @field_validator("ranges")
+    @classmethod
+    def _spans(cls, value: dict[str, Range]) -> dict[str, Range]:
+        for column, (low, high) in value.items():
+            if low is None and high is None:
+                raise ValueError(f"the range of {column!r} has no bound")
+            if low is not None and high is not None and low > high:
+                raise ValueError(f"the range of {column!r} ends at {high:g}, below its start at {low:g}")
+        return value
 
     @field_validator("time_zone")
     @classmethod

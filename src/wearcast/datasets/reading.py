@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -15,6 +15,7 @@ from wearcast.datasets.mapping import FILE_UNIT, ColumnKind, ColumnMapping, Role
 from wearcast.datasets.missing import drop_stuck, masked_columns, treat_missing
 from wearcast.datasets.opening import Table, find_files, open_table, open_tables
 from wearcast.datasets.outcomes import Ended, text_or_number
+from wearcast.datasets.plausible import mark_names, treat_out_of_range, with_measures
 from wearcast.datasets.resampling import resample
 from wearcast.datasets.settling import settle
 from wearcast.datasets.skipping import Skipped
@@ -73,7 +74,7 @@ def read_fleet(
         ended = settle(frame, mapping, database, strays=strays, name=name)
     notes += ended.notes
     del frame
-    ended = treated(ended, mapping, schema_of(mapping, roles), notes, name)
+    ended = treated(ended, mapping, schema_of(mapping, roles, name), notes, name)
     return fleet_of(ended, mapping, roles, name).with_notes(*notes)
 
 
@@ -83,13 +84,14 @@ def fleet_of(ended: Ended, mapping: ColumnMapping, roles: Roles, name: str) -> F
     Raises:
         FleetError: see `Fleet.from_frame`.
     """
-    return Fleet.from_frame(
+    schema = schema_of(mapping, roles, name)
+    fleet = Fleet.from_frame(
         ended.frame,
         unit=ended.unit,
         cycle=mapping.cycle,
         time=mapping.time,
         time_unit=mapping.time_unit,
-        sensors=roles.sensors,
+        sensors=(*roles.sensors, *(mark_names(schema) if mapping.out_of_range == "mark" else ())),
         settings=roles.settings,
         statics=roles.statics,
         known_future=roles.known_future,
@@ -98,6 +100,8 @@ def fleet_of(ended: Ended, mapping: ColumnMapping, roles: Roles, name: str) -> F
         events=ended.events,
         name=name,
     )
+    known = {"units_of_measure": schema.units_of_measure, "ranges": schema.ranges}
+    return replace(fleet, schema=fleet.schema.model_copy(update=known))
 
 
 def _wide(tables: Sequence[Table], mapping: ColumnMapping, notes: list[Note]) -> tuple[pl.DataFrame, Roles]:
@@ -138,9 +142,13 @@ def label_of(table: Table, tables: Sequence[Table]) -> str:
     return f"{Path(table.where).name}: " if len(tables) > 1 else ""
 
 
-def schema_of(mapping: ColumnMapping, roles: Roles) -> FleetSchema:
-    """The roles as the schema of a fleet."""
-    return FleetSchema(
+def schema_of(mapping: ColumnMapping, roles: Roles, name: str = "the mapping") -> FleetSchema:
+    """The roles as the schema of a fleet, with units of measure and ranges.
+
+    Raises:
+        FleetError: one of these names a column that is not there.
+    """
+    schema = FleetSchema(
         time_unit="cycle" if mapping.cycle else (mapping.time_unit or "hour"),
         sensors=roles.sensors,
         settings=roles.settings,
@@ -148,20 +156,29 @@ def schema_of(mapping: ColumnMapping, roles: Roles) -> FleetSchema:
         known_future=roles.known_future,
         labels=roles.labels,
     )
+    return with_measures(schema, mapping.ranges, mapping.units_of_measure, name)
 
 
 def treated(ended: Ended, mapping: ColumnMapping, schema: FleetSchema, notes: list[Note], name: str) -> Ended:
-    """Stuck readings taken out, an even step, missing readings treated, in this order, as the mapping asks for it."""
-    if not (mapping.stuck_after or mapping.resample or mapping.missing):
+    """What cannot be is marked or taken out, what is stuck is taken out, an even step, missing readings treated.
+
+    In this order, as the mapping asks for it.
+    """
+    if not (mapping.stuck_after or mapping.resample or mapping.missing or mapping.out_of_range != "keep"):
         return ended
     unit, axis = ended.unit, mapping.axis
     frame, told = sort_by_time(ended.frame, unit, axis)
     notes += told
+    if mapping.out_of_range != "keep":
+        frame, told = treat_out_of_range(frame, mapping.out_of_range, schema)
+        notes += told
     if mapping.stuck_after:
         frame, told = drop_stuck(frame, mapping.stuck_after, schema.sensors, unit=unit, name=name)
         notes += told
     if mapping.resample is not None:
-        frame, told = resample(frame, mapping.resample, schema, unit=unit, axis=axis, name=name)
+        marks = mark_names(schema) if mapping.out_of_range == "mark" else ()
+        marked = schema.model_copy(update={"sensors": (*schema.sensors, *marks)})
+        frame, told = resample(frame, mapping.resample, marked, unit=unit, axis=axis, name=name)
         notes += told
     if mapping.missing:
         columns = (*schema.settings, *schema.sensors)

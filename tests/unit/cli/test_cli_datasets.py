@@ -147,6 +147,18 @@ def test_flags_win_over_the_mapping_file_and_paths_in_it_are_relative_to_it(tmp_
     )
 
 
+def test_a_range_that_was_typed_is_written_into_the_mapping(run: Run, tmp_path: Path):
+    source, written = write_pumps(tmp_path), tmp_path / "pumps.yaml"
+    (tmp_path / "said.yaml").write_text(
+        "{unit: pump, cycle: hours, ranges: {s1: [-9, null]}, units_of_measure: {s0: m³/h}}"
+    )
+    said = ("--mapping", tmp_path / "said.yaml", "--fail-on", "never")
+    ran = run("datasets", "check", source, *said, "--range", "s0=-9:120", "--write-mapping", written)
+    assert ran.code == 0, ran.err
+    assert "s0 (m³/h)" in ran.out
+    assert ColumnMapping.from_yaml(written).ranges == {"s1": (-9, None), "s0": (-9, 120)}
+
+
 def test_flags_are_laid_over_a_mapping_that_is_known_already():
     base = ColumnMapping(unit="pump", cycle="hours", end_of_life="last_row")
     assert column_mapping(MappingFlags(), base) is base
