@@ -12,8 +12,9 @@ from wearcast.cli.options import Json, MappingFlags, Source, Split, mapped
 if TYPE_CHECKING:
     from wearcast.bundle import Bundle
     from wearcast.evaluation import AnyEvaluation
+    from wearcast.fleet import Fleet
 
-__all__ = ["evaluate", "evaluate_bundle", "write_files"]
+__all__ = ["check_report", "evaluate", "evaluate_bundle", "fleet_to_judge", "write_files"]
 
 
 @mapped
@@ -45,7 +46,7 @@ def evaluate(
     loaded = load_bundle(bundle)
     page = report or loaded.path / "report.html"
     if not no_report:
-        _check_report(page)
+        check_report(page)
     evaluation = evaluate_bundle(loaded, source, columns, split)
     if as_json:
         print_json(evaluation.to_dict())
@@ -61,16 +62,23 @@ def evaluate(
 
 def evaluate_bundle(bundle: Bundle, source: str | None, columns: MappingFlags, split: str | None) -> AnyEvaluation:
     """Score a bundle on its own data set, or on another one."""
+    from wearcast.evaluation import evaluate as score
+
+    fleet, chosen = fleet_to_judge(bundle, source, columns, split)
+    return score(bundle, fleet, split=chosen, seed=bundle.manifest.seed)
+
+
+def fleet_to_judge(bundle: Bundle, source: str | None, columns: MappingFlags, split: str | None) -> tuple[Fleet, str]:
+    """The units that a bundle is judged on and which split they are; what is noteworthy of them is said."""
     from wearcast.cli.output import say
     from wearcast.cli.sources import fleet_for_bundle
-    from wearcast.evaluation import evaluate as score
 
     fleet, chosen = fleet_for_bundle(bundle, source, columns, split, truth=True)
     for note in fleet.notes:
         say(f"{fleet.name}: {note.message}")
     if fleet.fingerprint == bundle.manifest.data.fingerprint:
         say(f"warning: {fleet.name} is what {bundle.manifest.model} was trained on; the figures flatter it")
-    return score(bundle, fleet, split=chosen, seed=bundle.manifest.seed)
+    return fleet, chosen
 
 
 def write_files(bundle: Bundle, evaluation: AnyEvaluation, report: Path) -> tuple[Path, Path]:
@@ -84,13 +92,13 @@ def write_files(bundle: Bundle, evaluation: AnyEvaluation, report: Path) -> tupl
     from wearcast.evaluation import write_report
     from wearcast.writing import write_whole
 
-    _check_report(report)
+    check_report(report)
     table = report.with_name("forecast.csv" if report.stem == "report" else f"{report.stem}.csv")
     write_whole(table, rendered(evaluation.latest.to_frame(), "csv"))
     return write_report(evaluation, bundle, report), table
 
 
-def _check_report(report: Path) -> None:
+def check_report(report: Path, *, instead: str = "or give --no-report") -> None:
     """Stop before the work where the report could not be written after it."""
     from wearcast.errors import MissingExtraError, UsageError, require
 
@@ -100,4 +108,4 @@ def _check_report(report: Path) -> None:
         for module in ("jinja2", "matplotlib"):
             require(module, extra="report")
     except MissingExtraError as error:
-        raise MissingExtraError(error.what, where="the report", hint=f"{error.hint}, or give --no-report") from error
+        raise MissingExtraError(error.what, where="the report", hint=f"{error.hint}, {instead}") from error

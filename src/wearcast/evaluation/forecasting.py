@@ -87,11 +87,17 @@ class ValueEvaluation(Judged):
 
     Attributes:
         mae_by_step: mean absolute error of each step ahead, and of persistence, `(2, steps)`.
+        rows: rows of the fleet that were forecast at, `(n_windows,)`.
+        absolute_error: sum over the known values of each forecast, `(n_windows,)`.
+        n_values: how many these are, `(n_windows,)`.
         sample: forecasts of some rows, for pictures.
         sample_rows: those rows of the fleet.
     """
 
     mae_by_step: NDArray[np.float64]
+    rows: NDArray[np.int64]
+    absolute_error: NDArray[np.float64]
+    n_values: NDArray[np.int64]
     sample: SensorForecast
     sample_rows: NDArray[np.int64]
 
@@ -125,13 +131,17 @@ def evaluate_values(bundle: Forecaster, fleet: Fleet, *, split: str, seed: int |
     chosen = np.unique(np.concatenate([np.flatnonzero(scored)[:: max(1, int(scored.sum()) // 500)], ends]))
     weight = np.maximum(known.sum(axis=(0, 2)), 1)
     errors = np.stack([np.abs(forecast.value - value), np.abs(last[:, None] - value)])
+    errors = np.where(known, errors, 0.0)
     return ValueEvaluation(
         record=Record.of(bundle, fleet, split, seed),
         fleet=fleet,
         metrics=named,
         n_windows=len(forecast),
         n_scored=int(scored.sum()),
-        mae_by_step=np.where(known, errors, 0.0).sum(axis=(1, 3)) / weight,
+        mae_by_step=errors.sum(axis=(1, 3)) / weight,
+        rows=rows,
+        absolute_error=errors[0].sum(axis=(1, 2)),
+        n_values=known.sum(axis=(1, 2)),
         sample=forecast.select(chosen),
         sample_rows=rows[chosen],
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 from wearcast.evaluation import plots
 from wearcast.evaluation.classification import ClassEvaluation
+from wearcast.evaluation.drawing import clean
 from wearcast.evaluation.forecasting import ValueEvaluation
 
 __all__ = ["judged_content", "judged_pictures"]
@@ -93,5 +94,5 @@ def _values(evaluation: ValueEvaluation) -> list[str]:
 
 
 def _confusion(evaluation: ClassEvaluation) -> dict[str, Any]:
-    names = [plots.clean(name) for name in evaluation.forecast.classes]
+    names = [clean(name) for name in evaluation.forecast.classes]
     return {"classes": names, "rows": list(zip(names, evaluation.counts.tolist(), strict=True))}

@@ -66,12 +66,6 @@ class Metric(Generic[Subject]):
         """The value for these forecasts."""
         return float(self.function(subject))
 
-    def badness(self, value: float) -> float:
-        """A number that is smaller the better the value is, for ranking."""
-        if self.direction == "nominal":
-            return abs(value - (self.nominal or 0.0))
-        return value if self.direction == "lower" else -value
-
 
 @dataclass(frozen=True)
 class Scored:

@@ -1,33 +1,19 @@
-"""The pictures of the report, each an inline SVG whose colours are the page's own, light or dark.
-
-matplotlib draws with placeholder colours that are then replaced by CSS variables, so that one picture serves both
-schemes and stays sharp at any size. Text stays text.
-"""
+"""The pictures of the report, each an inline SVG; see `drawing`."""
 
 from __future__ import annotations
-
-import io
-import re
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wearcast.errors import require
 from wearcast.evaluation.classification import ClassEvaluation
+from wearcast.evaluation.drawing import ACCENT, BAND, INK, MUTED, WARN, clean, picture
 from wearcast.evaluation.forecasting import ValueEvaluation
 from wearcast.evaluation.importance import Importance
 from wearcast.evaluation.metrics import COVERAGE
 from wearcast.evaluation.protocol import Evaluation
-from wearcast.schema import UnitId
 
 __all__ = [
     "calibration",
-    "clean",
     "error_by_rul",
     "error_by_step",
     "fleet_overview",
@@ -42,113 +28,10 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
-INK, MUTED, GRID, ACCENT, WARN, BAND = (f"#0a0a0{i}" for i in range(1, 7))
-_COLOURS = {INK: "--ink", MUTED: "--muted", GRID: "--grid", ACCENT: "--accent", WARN: "--warn", BAND: "--band"}
-_FONT = "'DejaVu Sans', sans-serif"
-
 SHOWN_WINDOWS = 300
 SHOWN_UNITS = 250
 SHOWN_SENSORS = 24
 SHOWN_NAMES = 40
-
-
-def clean(unit: UnitId, length: int = 28) -> str:
-    """A unit's name for display: control characters replaced, cut to `length`."""
-    text = "".join(c if c.isprintable() else "�" for c in str(unit))
-    return text if len(text) <= length else f"{text[: length - 1]}…"
-
-
-@dataclass
-class _Picture:
-    """A figure on its way to SVG."""
-
-    figure: Any
-    axes: Any
-    svg: str = ""
-
-    def label(self, x: str, y: str) -> Any:
-        """Label the only axes."""
-        self.axes[0].set(xlabel=x, ylabel=y)
-        return self.axes[0]
-
-
-@contextmanager
-def _picture(
-    width: float,
-    height: float,
-    rows: int = 1,
-    columns: int = 1,
-    *,
-    left: float = 0.62,
-    bottom: float = 0.5,
-    top: float = 0.12,
-) -> Iterator[_Picture]:
-    """A grid of axes in a figure of this size with these margins, all in inches; SVG when the block ends.
-
-    Fixed margins rather than a layout engine, which would draw everything twice to find them.
-    """
-    matplotlib = require("matplotlib", extra="report")
-    # The browser's fonts draw the text: that matplotlib's own lacks a glyph of a unit's name does not matter.
-    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure = require("matplotlib.figure", extra="report").Figure(figsize=(width, height))
-        axes = figure.subplots(rows, columns, squeeze=False).ravel()
-        figure.subplots_adjust(
-            left=left / width,
-            right=1 - 0.12 / width,
-            bottom=bottom / height,
-            top=1 - top / height,
-            wspace=0.2,
-            hspace=0.36,
-        )
-        picture = _Picture(figure, axes)
-        yield picture
-        out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None})
-        picture.svg = _inline(out.getvalue())
-
-
-_STYLE = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "wearcast",
-    "text.parse_math": False,
-    "font.family": ["sans-serif"],
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9.5,
-    "text.color": INK,
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": GRID,
-    "axes.facecolor": "none",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.titlesize": 9.5,
-    "axes.titlelocation": "left",
-    "grid.color": GRID,
-    "grid.linewidth": 0.6,
-    "xtick.color": GRID,
-    "ytick.color": GRID,
-    "xtick.labelcolor": MUTED,
-    "ytick.labelcolor": MUTED,
-    "figure.facecolor": "none",
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
-    "legend.labelcolor": MUTED,
-}
-
-
-def _inline(svg: str) -> str:
-    """What belongs into an HTML page: no prolog, metadata, namespaces or fixed size; colours and font of the page."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    head, body = svg.split(">", 1)
-    box = re.search(r'viewBox="[^"]*"', head)
-    svg = f'<svg {box.group(0) if box else ""} role="img">{body}'
-    svg = re.sub(r' id="(?:figure|axes|patch|matplotlib|text|line2d|xtick|ytick|legend)[^"]*"', "", svg)
-    for colour, variable in _COLOURS.items():
-        svg = svg.replace(colour, f"var({variable})")
-    return svg.replace(_FONT, "var(--font)")
 
 
 def _plural(evaluation: Evaluation) -> str:
@@ -167,9 +50,9 @@ def predicted_against_true(evaluation: Evaluation) -> str:
     lower, upper = forecast.interval(COVERAGE)
     inside = (lower <= truth) & (truth <= upper)
     end = float(max(np.quantile(upper, 0.98), truth.max(), forecast.max_rul)) * 1.04
-    with _picture(6.2, 4.6) as picture:
+    with picture(6.2, 4.6) as drawn:
         unit = _plural(evaluation)
-        axes = picture.label(f"true RUL ({unit})", f"forecast RUL ({unit})")
+        axes = drawn.label(f"true RUL ({unit})", f"forecast RUL ({unit})")
         axes.plot([0, end], [0, end], color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
         if forecast.max_rul < end:
             axes.axhline(forecast.max_rul, color=MUTED, lw=0.8, ls=":", zorder=1)
@@ -182,7 +65,7 @@ def predicted_against_true(evaluation: Evaluation) -> str:
                 axes.plot(truth[mask], forecast.rul[mask], "o", ms=3.6, color=colour, mew=0, label=label)
         axes.set(xlim=(-end * 0.02, truth.max() * 1.04 + 1), ylim=(-end * 0.02, end))
         axes.legend(loc="upper left")
-    return picture.svg
+    return drawn.svg
 
 
 def _chosen(evaluation: Evaluation, count: int) -> list[tuple[int, str]]:
@@ -214,11 +97,11 @@ def trajectories(evaluation: Evaluation, count: int = 6) -> str:
     rows = -(-len(chosen) // columns)
     fleet, unit = evaluation.fleet, _plural(evaluation)
     top = _top(evaluation, [index for index, _ in chosen])
-    with _picture(4.1 * columns, 2.6 * rows + 0.5, rows, columns, bottom=0.95, top=0.3) as picture:
-        for axes in picture.axes[len(chosen) :]:
+    with picture(4.1 * columns, 2.6 * rows + 0.5, rows, columns, bottom=0.95, top=0.3) as drawn:
+        for axes in drawn.axes[len(chosen) :]:
             axes.set_visible(False)
         for k, (index, title) in enumerate(chosen):
-            axes = picture.axes[k]
+            axes = drawn.axes[k]
             part = _spread(np.arange(fleet.offsets[index], fleet.offsets[index + 1]), 300)
             forecast, age, truth = evaluation.forecast.select(part), fleet.age[part], evaluation.true_rul[part]
             for coverage, alpha, name in ((0.9, 0.22, "90 %"), (0.5, 0.38, "50 %")):
@@ -231,10 +114,10 @@ def trajectories(evaluation: Evaluation, count: int = 6) -> str:
             axes.set_title(title)
             axes.set_xlabel(f"age ({unit})" if k >= len(chosen) - columns else "")
             axes.set_ylabel(f"RUL ({unit})" if k % columns == 0 else "")
-        handles, names = picture.axes[0].get_legend_handles_labels()
+        handles, names = drawn.axes[0].get_legend_handles_labels()
         shown = slice(None) if evaluation.prognostics else slice(0, 3)
-        picture.figure.legend(handles[shown], names[shown], loc="lower center", ncols=4)
-    return picture.svg
+        drawn.figure.legend(handles[shown], names[shown], loc="lower center", ncols=4)
+    return drawn.svg
 
 
 def calibration(evaluation: Evaluation) -> str:
@@ -244,8 +127,8 @@ def calibration(evaluation: Evaluation) -> str:
         raise ValueError("a calibration curve needs the truth")
     levels = np.linspace(0, 1, 101)
     chance = 1.96 * np.sqrt(levels * (1 - levels) / max(evaluation.n_units_known, 1))
-    with _picture(6.2, 4.6) as picture:
-        axes = picture.label("nominal level of the quantile (%)", "units at or below it (%)")
+    with picture(6.2, 4.6) as drawn:
+        axes = drawn.label("nominal level of the quantile (%)", "units at or below it (%)")
         if evaluation.protocol == "trajectory":
             axes.set_ylabel("readings at or below it (%)")
         low, high = np.clip(levels - chance, 0, 1) * 100, np.clip(levels + chance, 0, 1) * 100
@@ -255,7 +138,7 @@ def calibration(evaluation: Evaluation) -> str:
         axes.plot(nominal, observed, "o-", color=ACCENT, lw=1.6, ms=4, mew=0, label="forecast")
         axes.set(xlim=(0, 100), ylim=(0, 100))
         axes.legend(loc="upper left")
-    return picture.svg
+    return drawn.svg
 
 
 def error_by_rul(evaluation: Evaluation, bins: int = 10) -> str:
@@ -267,9 +150,9 @@ def error_by_rul(evaluation: Evaluation, bins: int = 10) -> str:
     edges = np.linspace(0, cap, bins + 1)
     place = np.clip(np.searchsorted(edges, truth, side="right") - 1, 0, bins - 1)
     middle = (edges[:-1] + edges[1:]) / 2
-    with _picture(6.2, 4.0, bottom=0.78) as picture:
+    with picture(6.2, 4.0, bottom=0.78) as drawn:
         unit = _plural(evaluation)
-        axes = picture.label(f"true RUL, capped ({unit})", f"forecast − truth ({unit})")
+        axes = drawn.label(f"true RUL, capped ({unit})", f"forecast − truth ({unit})")
         axes.axhline(0, color=MUTED, lw=1)
         for k in np.unique(place):
             q = np.quantile(error[place == k], [0.05, 0.25, 0.5, 0.75, 0.95])
@@ -285,8 +168,8 @@ def error_by_rul(evaluation: Evaluation, bins: int = 10) -> str:
         axes.set_ylim(min(low, -high * 0.4), max(high, -low * 0.4))
         axes.annotate("too late", (0.01, 0.98), xycoords="axes fraction", color=MUTED, fontsize=8.5, va="top")
         axes.annotate("too early", (0.01, 0.02), xycoords="axes fraction", color=MUTED, fontsize=8.5, va="bottom")
-        picture.figure.legend(*axes.get_legend_handles_labels(), loc="lower center", ncols=3)
-    return picture.svg
+        drawn.figure.legend(*axes.get_legend_handles_labels(), loc="lower center", ncols=3)
+    return drawn.svg
 
 
 def shown_sensors(importance: Importance) -> tuple[tuple[str, float], ...]:
@@ -303,15 +186,15 @@ def importance_bars(importance: Importance, time_unit: str) -> str:
     ranked = shown_sensors(importance)
     names = [clean(sensor, 32) for sensor, _ in ranked]
     height = max(1.6, 0.27 * len(ranked) + 0.7)
-    with _picture(6.2, height, left=0.25 + 0.08 * max(map(len, names))) as picture:
-        axes = picture.label(f"mean change of the expected RUL without it ({time_unit}s)", "")
+    with picture(6.2, height, left=0.25 + 0.08 * max(map(len, names))) as drawn:
+        axes = drawn.label(f"mean change of the expected RUL without it ({time_unit}s)", "")
         place = np.arange(len(ranked))
         axes.barh(place, [change for _, change in ranked], color=ACCENT, alpha=0.85, height=0.62)
         axes.set_yticks(place, names)
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
-    return picture.svg
+    return drawn.svg
 
 
 def fleet_overview(evaluation: Evaluation) -> str:
@@ -323,9 +206,9 @@ def fleet_overview(evaluation: Evaluation) -> str:
     thick = float(np.clip(420 / max(len(rows), 1), 1.2, 9))
     names = [clean(u, 14) for u in forecast.unit.to_list()] if len(rows) <= SHOWN_NAMES else []
     longest = max(map(len, names), default=0)
-    with _picture(12.6, 3.9, bottom=0.5 if longest <= 3 else 0.5 + 0.068 * longest) as picture:
+    with picture(12.6, 3.9, bottom=0.5 if longest <= 3 else 0.5 + 0.068 * longest) as drawn:
         unit = _plural(evaluation)
-        axes = picture.label("units, most urgent first", f"RUL ({unit})")
+        axes = drawn.label("units, most urgent first", f"RUL ({unit})")
         for coverage, width, alpha in ((0.9, thick * 0.4, 0.4), (0.5, thick, 0.6)):
             lower, upper = forecast.interval(coverage)
             for mask, colour in ((~urgent, ACCENT), (urgent, WARN)):
@@ -334,7 +217,7 @@ def fleet_overview(evaluation: Evaluation) -> str:
         axes.set_xticks(place[: len(names)], names, rotation=90 if longest > 3 else 0, fontsize=8)
         axes.grid(visible=False, axis="x")
         axes.set(xlim=(-0.8, len(rows) - 0.2), ylim=(0, float(np.quantile(forecast.interval()[1], 0.98)) * 1.05))
-    return picture.svg
+    return drawn.svg
 
 
 def reliability(evaluation: ClassEvaluation, bins: int = 10) -> str:
@@ -343,8 +226,8 @@ def reliability(evaluation: ClassEvaluation, bins: int = 10) -> str:
     probability, answer = evaluation.forecast.probability[known], evaluation.answer[known]
     classes = evaluation.forecast.classes
     shown = range(1, 2) if len(classes) == 2 else range(len(classes))
-    with _picture(6.2, 4.6) as picture:
-        axes = picture.label("probability (%)", "observed (%)")
+    with picture(6.2, 4.6) as drawn:
+        axes = drawn.label("probability (%)", "observed (%)")
         axes.plot([0, 100], [0, 100], color=MUTED, lw=1, ls=(0, (4, 3)), label="perfect")
         for k, shade in zip(shown, np.linspace(1.0, 0.35, len(shown)), strict=True):
             place = np.minimum((probability[:, k] * bins).astype(np.intp), bins - 1)
@@ -354,7 +237,7 @@ def reliability(evaluation: ClassEvaluation, bins: int = 10) -> str:
             axes.plot(said, came, "o-", color=ACCENT, alpha=shade, lw=1.4, ms=4, mew=0, label=clean(classes[k]))
         axes.set(xlim=(-2, 102), ylim=(-2, 102))
         axes.legend(loc="upper left")
-    return picture.svg
+    return drawn.svg
 
 
 def precision_recall(evaluation: ClassEvaluation) -> str:
@@ -364,8 +247,8 @@ def precision_recall(evaluation: ClassEvaluation) -> str:
     order = np.argsort(-score, kind="stable")
     caught = np.cumsum(positive[order])
     keep = np.unique(np.linspace(0, len(order) - 1, min(len(order), SHOWN_WINDOWS)).astype(np.intp))
-    with _picture(6.2, 4.6) as picture:
-        axes = picture.label("recall (%)", "precision (%)")
+    with picture(6.2, 4.6) as drawn:
+        axes = drawn.label("recall (%)", "precision (%)")
         recall, precision = 100 * caught / max(int(positive.sum()), 1), 100 * caught / np.arange(1, len(order) + 1)
         axes.plot(recall[keep], precision[keep], color=ACCENT, lw=1.6)
         m = evaluation.metrics
@@ -375,19 +258,19 @@ def precision_recall(evaluation: ClassEvaluation) -> str:
             )
             axes.legend(loc="lower left")
         axes.set(xlim=(-2, 102), ylim=(-2, 102))
-    return picture.svg
+    return drawn.svg
 
 
 def error_by_step(mae: Floats) -> str:
     """Mean absolute error of each step ahead; the second row is persistence."""
     steps = np.arange(1, mae.shape[1] + 1)
-    with _picture(9.0, 3.2, left=0.95) as picture:
-        axes = picture.label("steps ahead", "mean absolute error")
+    with picture(9.0, 3.2, left=0.95) as drawn:
+        axes = drawn.label("steps ahead", "mean absolute error")
         axes.plot(steps, mae[1], color=MUTED, lw=1.4, ls=(0, (4, 3)), label="last reading stays")
         axes.plot(steps, mae[0], color=ACCENT, lw=1.8, label="forecast")
         axes.set_ylim(bottom=0)
         axes.legend(loc="upper left")
-    return picture.svg
+    return drawn.svg
 
 
 def value_bands(evaluation: ValueEvaluation, columns: int = 3) -> str:
@@ -396,9 +279,9 @@ def value_bands(evaluation: ValueEvaluation, columns: int = 3) -> str:
     names = forecast.names[:columns]
     step = forecast.quantiles.shape[1]
     ahead = np.minimum(rows + step, evaluation.fleet.n_rows - 1)
-    with _picture(9.0, 2.4 * len(names) + 0.8, len(names), 1, left=0.95, top=0.4) as picture:
+    with picture(9.0, 2.4 * len(names) + 0.8, len(names), 1, left=0.95, top=0.4) as drawn:
         for k, name in enumerate(names):
-            axes = picture.axes[k]
+            axes = drawn.axes[k]
             truth = evaluation.fleet.frame[name].to_numpy()[ahead]
             band = forecast.quantiles[:, -1, k]
             axes.fill_between(ahead, band[:, 0], band[:, -1], color=BAND, alpha=0.2, lw=0, label="band")
@@ -406,5 +289,5 @@ def value_bands(evaluation: ValueEvaluation, columns: int = 3) -> str:
             axes.plot(ahead, forecast.value[:, -1, k], color=ACCENT, lw=1.2, label=f"forecast {step} steps before")
             axes.set_title(clean(name))
             axes.set_xlabel("reading" if k == len(names) - 1 else "")
-        picture.axes[0].legend(loc="upper left", ncols=3)
-    return picture.svg
+        drawn.axes[0].legend(loc="upper left", ncols=3)
+    return drawn.svg

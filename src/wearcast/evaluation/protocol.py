@@ -92,6 +92,10 @@ class Manifest(Protocol):
     def data(self) -> TrainingData:
         """What was trained on."""
 
+    @property
+    def training(self) -> Mapping[str, float | int | str]:
+        """What training took, and sizes of what came of it."""
+
     def model_dump(self, *, mode: str = ...) -> dict[str, Any]:
         """All of it, ready for JSON."""
 
@@ -214,6 +218,11 @@ class Evaluation(Record):
     conditions: tuple[ConditionCoverage, ...]
     unit_coverage: UnitCoverage | None
     calibration: CalibrationCurve | None
+
+    @property
+    def record(self) -> Record:
+        """Whose forecasts, of what."""
+        return self
 
     @property
     def known(self) -> NDArray[np.bool_]:

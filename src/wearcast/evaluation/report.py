@@ -13,6 +13,7 @@ from wearcast.config.writing import to_yaml
 from wearcast.errors import require
 from wearcast.evaluation import plots
 from wearcast.evaluation.by_target import AnyEvaluation
+from wearcast.evaluation.drawing import clean
 from wearcast.evaluation.importance import Importance, occlusion_importance
 from wearcast.evaluation.judged_report import judged_content, judged_pictures
 from wearcast.evaluation.protocol import Evaluation, Forecaster
@@ -113,7 +114,7 @@ def _content(evaluation: Evaluation, importance: Importance) -> dict[str, Any]:
         "metrics": _metric_rows(evaluation),
         "conditions": evaluation.conditions,
         "unit_coverage": evaluation.unit_coverage.to_dict() if evaluation.unit_coverage else None,
-        "clean": plots.clean,
+        "clean": clean,
         "flags": _flag_counts(evaluation),
         "hidden_sensors": len(importance.sensors) - len(plots.shown_sensors(importance)),
     }
@@ -125,7 +126,7 @@ def _summary(evaluation: Evaluation, importance: Importance) -> list[str]:
     last = evaluation.forecast.select(evaluation.last)
     horizon = last.horizons[-1] if len(last.horizons) < 2 else last.horizons[1]
     soon = int((last.distribution.failure_probability(horizon) >= 0.5).sum())
-    names = [plots.clean(u) for u in look_first(evaluation)]
+    names = [clean(u) for u in look_first(evaluation)]
     n = evaluation.fleet.n_units
     odds = f"{soon} of {n} units {'is' if soon == 1 else 'are'}" if soon else f"None of the {n} units is"
     sentences = [
@@ -141,7 +142,7 @@ def _summary(evaluation: Evaluation, importance: Importance) -> list[str]:
             f"The forecast is off by {error} (RMSE {where}, labels capped at {cap}), and its 90 % interval "
             f"holds the truth {share} of the time."
         )
-    strongest = [plots.clean(sensor) for sensor, change in importance.ranked[:3] if change > 0]
+    strongest = [clean(sensor) for sensor, change in importance.ranked[:3] if change > 0]
     if strongest:
         sentences.append(f"It rests most on {_listed(strongest)}.")
     if evaluation.truth != "known":
@@ -195,7 +196,7 @@ def _first_units(evaluation: Evaluation, importance: Importance) -> list[dict[st
     probabilities = [forecast.distribution.failure_probability(h) for h in forecast.horizons]
     return [
         {
-            "unit": plots.clean(forecast.unit[i]),
+            "unit": clean(forecast.unit[i]),
             "last": _time(forecast.time[i]),
             "rul": f"{forecast.rul[i]:.0f}" if forecast.rul[i] >= 10 else f"{forecast.rul[i]:.1f}",
             "interval": f"{lower[i]:.0f} – {'> ' if beyond[i] else ''}{upper[i]:.0f}",
@@ -205,7 +206,7 @@ def _first_units(evaluation: Evaluation, importance: Importance) -> list[dict[st
             "act_by": _act_by(forecast, i, lower[i], evaluation),
             "probabilities": [(f"{p[i] * 100:.0f}", f"{p[i] * 70:.0f}") for p in probabilities],
             "drivers": [
-                f"{plots.clean(d.sensor)} {d.effect:+.0f}".replace("-", "−")
+                f"{clean(d.sensor)} {d.effect:+.0f}".replace("-", "−")
                 for d in importance.drivers(forecast.unit[i])
                 if d.effect <= -0.5
             ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from wearcast.evaluation.figures import Figure, shown_figures
 from wearcast.evaluation.metrics import Direction, Metric
 from wearcast.evaluation.protocol import ALL_METRICS
 
@@ -11,10 +12,10 @@ if TYPE_CHECKING:
     from rich.console import Group as Renderable
     from rich.table import Table
 
-    from wearcast.evaluation.comparison import Comparison, Group, Spread
+    from wearcast.evaluation.comparison import Comparison, Difference, Group, Spread
     from wearcast.evaluation.protocol import Evaluation
 
-__all__ = ["DIRECTIONS", "METRICS", "comparison_table", "evaluation_table", "format_value"]
+__all__ = ["DIRECTIONS", "METRICS", "comparison_table", "evaluation_table", "format_value", "plain", "sentence"]
 
 METRICS: dict[str, Metric[Any]] = {m.name: m for m in ALL_METRICS}
 """Each metric by its name."""
@@ -66,44 +67,45 @@ def evaluation_table(evaluation: Evaluation) -> Table:
     return table
 
 
-_COMPARED = ("rmse_capped", "rmse", "nasa_score_capped", "coverage_90", "width_90", "crps")
-
-
 def comparison_table(comparison: Comparison) -> Renderable:
-    """One row a recipe and data set, mean ± sd over seeds, then one sentence a pair of recipes."""
+    """One row a recipe, mean ± sd over seeds, with what it costs; then one sentence a pair of recipes."""
     from rich import box
     from rich.console import Group as Renderable
     from rich.table import Table
     from rich.text import Text
 
-    labels = [_scored_set(group) for group in comparison.groups]
-    alike = len(set(labels)) == 1  # said once, over the table, to leave room for the names of the recipes
-    title = Text(f"mean ± sd over seeds{f' on {labels[0]}' if alike else ''}")
+    figures = shown_figures(comparison.target)
+    # The data set is said once, over the table, to leave room for the names of the recipes.
+    title = Text(f"mean ± sd over seeds on {_scored_set(comparison.groups[0])}")
     table = Table(title=title, box=box.SIMPLE_HEAD, show_lines=True, pad_edge=False, padding=(0, 1, 0, 0))
-    # Names are folded, never cut: two recipes may differ in the last letter only.
-    table.add_column("recipe", overflow="fold")
-    if not alike:
-        table.add_column("data set", overflow="fold")
+    table.add_column("recipe", overflow="fold")  # names are folded, never cut: two may differ in the last letter only
     table.add_column("seeds", justify="right")
-    for name in _COMPARED:
-        table.add_column(name.replace("_", "\n"), justify="right", overflow="fold")
-    for group, label in zip(comparison.groups, labels, strict=True):
-        cells = [_spread_text(name, group.metrics[name]) for name in _COMPARED]
-        named = [Text(group.recipe)] if alike else [Text(group.recipe), Text(label)]
-        table.add_row(*named, str(len(group.seeds)), *cells)
-    lines = [
-        Text(
-            f"{d.dataset}: {d.verdict} (RMSE {d.a} − {d.b} = {d.difference:+.2f}, "
-            f"{d.level:.0%} interval {d.low:+.2f} to {d.high:+.2f} by bootstrap over units)"
-        )
-        for d in comparison.differences
-    ]
-    return Renderable(table, *lines)
+    for figure in figures:
+        table.add_column(figure.name.replace("_", "\n"), justify="right", overflow="fold")
+    costly = any(group.costs for group in comparison.groups)
+    for name in ("training\n(s)", "ms a\nforecast", "size") if costly else ():
+        table.add_column(name, justify="right", overflow="fold")
+    for group in comparison.groups:
+        cells = [_spread_text(figure, group.metrics[figure.name]) for figure in figures]
+        if costly:
+            cells += [plain(group.training_seconds), plain(group.latency_ms), group.size]
+        table.add_row(Text(group.recipe), str(len(group.seeds)), *cells)
+    return Renderable(table, *(Text(sentence(difference)) for difference in comparison.differences))
 
 
-def _spread_text(name: str, spread: Spread | None) -> str:
-    if spread is None:
-        return "—"
-    scale, digits = (100.0, 1) if METRICS[name].unit == "" else (1.0, 2 if abs(spread.mean) < 100 else 0)
-    sd = "" if spread.sd is None else f" ± {spread.sd * scale:.{digits}f}"
-    return f"{spread.mean * scale:.{digits}f}{sd}{' %' if scale > 1 else ''}"
+def sentence(d: Difference) -> str:
+    """A difference in words, with the figures it rests on."""
+    text = (
+        f"{d.verdict} ({d.figure.label} {d.a} − {d.b} = {d.difference:+.3g}, "
+        f"{d.level:.0%} interval {d.low:+.3g} to {d.high:+.3g} by bootstrap over {d.n} {d.by})"
+    )
+    return f"{text}; {d.reservation}" if d.reservation else text
+
+
+def plain(value: float | None) -> str:
+    """Three digits of a cost."""
+    return "—" if value is None else f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _spread_text(figure: Figure, spread: Spread | None) -> str:
+    return "—" if spread is None else figure.text(spread.mean, spread.sd)

@@ -76,7 +76,13 @@ def test_the_bootstrap_is_deterministic_and_matches_a_slow_one():
     rng = np.random.default_rng(5)
     groups = {g.recipe: g.evaluations for g in first.groups}
     errors = {
-        name: np.array([e.forecast.rul[e.scored] - np.minimum(e.true_rul[e.scored], 125) for e in members])
+        name: np.array(
+            [
+                e.forecast.rul[e.scored] - np.minimum(e.true_rul[e.scored], 125)
+                for e in members
+                if isinstance(e, Evaluation)
+            ]
+        )
         for name, members in groups.items()
     }
     draws = []
@@ -85,13 +91,6 @@ def test_the_bootstrap_is_deterministic_and_matches_a_slow_one():
         rmse = {name: np.sqrt((e[:, rows] ** 2).mean(axis=1)).mean() for name, e in errors.items()}
         draws.append(rmse[difference.a] - rmse[difference.b])
     assert (difference.low, difference.high) == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.4)
-
-
-def test_other_fleets_are_not_paired():
-    """Two recipes on different units: two groups, no difference."""
-    comparison = compare([*runs("a", sd=6), *runs("b", sd=6, fleet_seed=4)])
-    assert len(comparison.groups) == 2
-    assert comparison.differences == ()
 
 
 def test_unknown_truth_gives_no_numbers_and_no_verdict():
@@ -126,12 +125,11 @@ def test_names_are_told_apart_on_a_narrow_page():
     comparison = compare([*runs(f"{long}1", sd=4), *runs(f"{long}2", sd=14)])
     console = Console(width=60, record=True, file=io.StringIO())
     console.print(comparison.table())
-    table = console.export_text().partition(": ")[0]
+    table = console.export_text().partition("is better")[0]
     assert "…" not in table
     first = "".join(line.split(" ")[1] if line.startswith(" ") else "" for line in table.splitlines())
     assert f"{long}1" in first
     assert f"{long}2" in first
-    assert "data set" not in table
 
 
 def test_nothing_to_compare():

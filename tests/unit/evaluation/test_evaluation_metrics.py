@@ -154,14 +154,6 @@ def test_each_metric_is_declared_whole():
     assert all(m.paper and (m.direction != "nominal" or m.nominal == 0.9) for m in ALL_METRICS)
 
 
-def test_badness_ranks_by_direction():
-    """Less is better for RMSE, nearness for coverage."""
-    named = {m.name: m for m in ALL_METRICS}
-    assert min([12.0, 9.0], key=named["rmse"].badness) == 9.0
-    assert min([0.99, 0.92, 0.7], key=named["coverage_90"].badness) == 0.92
-    assert min([0.5, 0.7], key=named["relative_accuracy"].badness) == 0.7
-
-
 def test_window_and_last_metrics_read_the_right_label():
     """Capped metrics see min(truth, cap), raw ones the truth."""
     distribution = gaussian(np.array([300.0]), 5.0, GRID)

@@ -15,6 +15,7 @@ from tests.fixtures.forecasters import Oracle, make_judged_fleet
 from wearcast import Fleet
 from wearcast.errors import MissingExtraError
 from wearcast.evaluation import plots, report, write_report
+from wearcast.evaluation.drawing import clean
 from wearcast.evaluation.protocol import evaluate_rul as evaluate
 from wearcast.evaluation.report import look_first
 
@@ -133,8 +134,8 @@ def test_large_fleets_stay_small(tmp_path):
 
 def test_names_are_cut_and_cleaned():
     """Control characters and length."""
-    assert plots.clean("a\x00b\n") == "a�b�"
-    assert plots.clean("x" * 50) == "x" * 27 + "…"
+    assert clean("a\x00b\n") == "a�b�"
+    assert clean("x" * 50) == "x" * 27 + "…"
 
 
 def test_a_calibration_curve_needs_the_truth():
