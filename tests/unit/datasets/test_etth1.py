@@ -49,6 +49,17 @@ def test_the_test_months_may_bring_their_context(home: Path):
     assert fleet.frame["HUFL"][96] == 11_520
 
 
+def test_standardised_values_are_those_of_the_training_months(home: Path):
+    """HUFL of the file counts the hours; the test months are measured by the 12 months, not by their own."""
+    dataset = Etth1Dataset(standardised=True)
+    level = dataset.load().frame["HUFL"][:TRAIN_ROWS]
+    assert level.mean() == pytest.approx(0, abs=1e-6)
+    assert level.std(ddof=0) == pytest.approx(1, rel=1e-5)
+    mean, sd = (TRAIN_ROWS - 1) / 2, ((TRAIN_ROWS**2 - 1) / 12) ** 0.5
+    assert dataset.load("test").frame["HUFL"][0] == pytest.approx((11_520 - mean) / sd, rel=1e-5)
+    assert dataset.load().schema.units_of_measure == {}
+
+
 def test_it_is_one_unit_of_seven_sensors_that_still_runs(home: Path):
     fleet = Etth1Dataset().load()
     assert fleet.units == ("transformer",)
