@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    from tests.fixtures.bundles import Trained, TrainedByKind
+    from tests.fixtures.bundles import Trained, TrainedByKind, TrainedEnsemble
     from wearcast.models.network import ForecastNetwork
     from wearcast.windows import WindowBatch
 
@@ -39,6 +39,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedByKind:
         return train_once(kind, shared / "trained")
 
     return by_kind
+
+
+@pytest.fixture(scope="session")
+def ensemble(tmp_path_factory: pytest.TempPathFactory) -> TrainedEnsemble:
+    """A small ensemble's bundle, trained once, however many workers run the tests. Do not write."""
+    from tests.fixtures.bundles import train_ensemble_once
+
+    base = tmp_path_factory.getbasetemp()
+    return train_ensemble_once((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "trained")
 
 
 @pytest.fixture(scope="session", autouse=True)

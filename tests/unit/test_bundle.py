@@ -23,7 +23,7 @@ from tests.fixtures.fleets import make_fleet
 
 import wearcast.bundle as bundle_module
 from wearcast import load_bundle, train
-from wearcast.bundle import Manifest, write_bundle
+from wearcast.bundle import ModelManifest, write_bundle
 from wearcast.errors import BundleCorruptError, BundleError, BundleVersionError
 from wearcast.training import Experiment
 
@@ -76,7 +76,7 @@ def test_a_bundle_says_again_what_was_written(kind: str, trained: TrainedByKind,
     assert {file.name for file in moved.path.iterdir()} == FILES[kind]
     assert moved.manifest == source.bundle.manifest
     assert moved.history == source.bundle.history
-    assert Manifest.model_validate_json(moved.manifest.model_dump_json()) == moved.manifest
+    assert ModelManifest.model_validate_json(moved.manifest.model_dump_json()) == moved.manifest
     # One thread or many add up in another order.
     np.testing.assert_allclose(lives(moved, source.fleet).rul, source.predict(source.fleet).rul, rtol=1e-5)
 
@@ -184,7 +184,7 @@ def test_a_graph_that_is_none_is_the_bundles_fault(copied: Path):
 
 def test_a_newer_schema_is_refused_for_its_version(copied: Path):
     change_manifest(copied, schema_version=bundle_module.SCHEMA_VERSION + 1, new_field=1)
-    with pytest.raises(BundleVersionError, match="schema version 3, this Wearcast reads up to 2") as caught:
+    with pytest.raises(BundleVersionError, match="schema version 4, this Wearcast reads up to 3") as caught:
         load_bundle(copied)
     assert "upgrade" in str(caught.value.hint)
 
@@ -197,6 +197,7 @@ def test_an_older_schema_is_migrated(copied: Path):
     data["grid"] = output["grid"]
     data["calibration"] = {"raw": output["raw"], "calibrated": output["calibrated"]}
     data["schema_version"] = 1
+    del data["kind"]
     (copied / "bundle.json").write_text(json.dumps(data))
     sum_again(copied)
     assert load_bundle(copied).manifest == before

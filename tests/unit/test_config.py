@@ -208,6 +208,31 @@ def test_extends_a_path_a_name_and_a_list(tmp_path: Path):
     assert document.place(("window", "context_length")).source == str(top)
 
 
+def test_a_mapping_inside_extends_a_document_of_its_own(tmp_path: Path):
+    """As the members of an ensemble do; what stands beside it goes over it, and every line is known."""
+    (tmp_path / "base.yaml").write_text("name: base\nwindow:\n  context_length: 7\n  pad: none\n")
+    (tmp_path / "top.yaml").write_text(
+        "members:\n  one:\n    extends: base.yaml\n    name: one\n  two:\n    window: {context_length: 9}\n"
+    )
+    document = load(tmp_path / "top.yaml")
+    assert document.data == {
+        "members": {
+            "one": {"name": "one", "window": {"context_length": 7, "pad": "none"}},
+            "two": {"window": {"context_length": 9}},
+        }
+    }
+    assert str(document.place(("members", "one", "name"))) == f"{tmp_path / 'top.yaml'}:4"
+    assert str(document.place(("members", "one", "window", "pad"))) == f"{tmp_path / 'base.yaml'}:4"
+    changed = overrides(document, ["members.one.window.pad=left"])
+    assert changed.data["members"]["one"]["window"] == {"context_length": 7, "pad": "left"}
+
+
+def test_a_mapping_inside_that_extends_in_a_circle(tmp_path: Path):
+    (tmp_path / "a.yaml").write_text("window:\n  extends: a.yaml\n")
+    with pytest.raises(ConfigError, match="circle"):
+        load(tmp_path / "a.yaml")
+
+
 def test_a_circle_is_shown_with_its_chain(tmp_path: Path):
     write(tmp_path, "a.yaml", "extends: ./b.yaml\n")
     write(tmp_path, "b.yaml", "extends: ./c.yaml\n")
