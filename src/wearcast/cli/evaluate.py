@@ -28,6 +28,9 @@ def evaluate(
         typer.Option("--report", metavar="FILE.html", help="The report; report.html in the bundle unless given."),
     ] = None,
     no_report: Annotated[bool, typer.Option("--no-report", help="Write no files, only print.")] = False,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Also measure what missing, stuck and noisy sensors do to it.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Score a bundle and write its report.
@@ -39,19 +42,24 @@ def evaluate(
     \b
     Example:  wearcast evaluate runs/cmapss-fd001-cnn-bilstm-seed1
               wearcast evaluate runs/pumps --source new.csv --failures failures.csv --json
+              wearcast evaluate runs/pumps --robustness
     """  # noqa: D301
     from wearcast.bundle import load_bundle
     from wearcast.cli.output import print_json, print_rich, say
+    from wearcast.evaluation import evaluate as score
+    from wearcast.evaluation import measure_robustness
 
     loaded = load_bundle(bundle)
     page = report or loaded.path / "report.html"
     if not no_report:
         check_report(page)
-    evaluation = evaluate_bundle(loaded, source, columns, split)
+    fleet, chosen = fleet_to_judge(loaded, source, columns, split)
+    evaluation = score(loaded, fleet, split=chosen, seed=loaded.manifest.seed)
+    borne = measure_robustness(loaded, fleet) if robustness else None
     if as_json:
-        print_json(evaluation.to_dict())
+        print_json(evaluation.to_dict() | ({"robustness": borne.to_dict()} if borne else {}))
     else:
-        print_rich(evaluation.table())
+        print_rich(evaluation.table(), *([borne.table()] if borne else []))
     if evaluation.truth != "known":
         say(evaluation.truth_note)
     if not no_report:

@@ -12,6 +12,7 @@ from wearcast.evaluation.leaderboard import write_leaderboard
 from wearcast.evaluation.metrics import Metric
 from wearcast.evaluation.protocol import Evaluation, Forecaster
 from wearcast.evaluation.report import write_report
+from wearcast.evaluation.robustness import Robustness, measure_robustness
 
 __all__ = [
     "AnyEvaluation",
@@ -22,10 +23,12 @@ __all__ = [
     "Forecaster",
     "Importance",
     "Metric",
+    "Robustness",
     "ValueEvaluation",
     "compare",
     "evaluate",
     "measure_cost",
+    "measure_robustness",
     "occlusion_importance",
     "write_leaderboard",
     "write_report",

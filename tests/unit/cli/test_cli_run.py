@@ -111,6 +111,16 @@ def test_evaluate_as_a_table_without_files(run: Run, bundle: Path):
     assert sorted(path.name for path in bundle.iterdir()) == before
 
 
+def test_evaluate_on_bad_data_too(run: Run, bundle: Path):
+    plain = json.loads(run("evaluate", bundle, "--no-report", "--json").out)
+    found = json.loads(run("evaluate", bundle, "--robustness", "--no-report", "--json").out)
+    borne = found.pop("robustness")
+    assert found == plain
+    assert borne["undisturbed"] == pytest.approx(plain["metrics"][borne["metric"]])
+    assert {case["disturbance"] for case in borne["cases"]} >= {"missing", "stuck", "noise", "history"}
+    assert "share of the sensors" in run("evaluate", bundle, "--robustness", "--no-report").out
+
+
 def test_evaluate_without_truth_says_so_and_still_writes_the_forecasts(run: Run, pumps: Path, tmp_path: Path):
     source = write_pumps(tmp_path, units=3, seed=5)
     page = tmp_path / "report.html"
