@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import reduce
@@ -29,7 +29,7 @@ from wearcast.errors import FleetError
 from wearcast.evaluation.stacking import inverse_error_weights, stacked_weights
 from wearcast.fleet import Fleet
 from wearcast.forecast import Moments
-from wearcast.inference import Engine, PooledEngine, QuantileOutput
+from wearcast.inference import Engine, Output, PooledEngine, QuantileOutput
 from wearcast.inference.engine import last_known
 from wearcast.models import Tabular
 from wearcast.training.experiment import Ensemble, Experiment
@@ -38,7 +38,7 @@ from wearcast.training.tasks import Task, task_for
 from wearcast.windows import UnitSplit, split_folds
 from wearcast.writing import replace_file
 
-__all__ = ["train_ensemble"]
+__all__ = ["Pooled", "pool_members", "train_ensemble", "write_ensemble"]
 
 TIMED = 9
 """Forecasts that a latency is the median of."""
@@ -70,6 +70,45 @@ class Fitted:
     raw: NDArray[Any]
 
 
+@dataclass(frozen=True)
+class Pooled:
+    """Members that are trained, and what they say together of rows that none of them has seen.
+
+    Attributes:
+        ensemble: see `Ensemble`.
+        fleet: all units.
+        task: what is learnt.
+        fitted: every part.
+        rows: rows of the fleet that every member has not seen.
+        said: of each member, in the raw numbers of the ensemble, `(n, …)`.
+        weights: of each member; they sum to 1.
+        raw: what the members say together, `(n, …)`.
+        output: what that means, calibrated on these rows.
+    """
+
+    ensemble: Ensemble
+    fleet: Fleet
+    task: Task
+    fitted: tuple[Fitted, ...]
+    rows: NDArray[np.int64]
+    said: dict[str, NDArray[Any]]
+    weights: dict[str, float]
+    raw: NDArray[Any]
+    output: Output
+
+    @property
+    def facts(self) -> dict[str, float | int | str]:
+        """Sizes, counts and seconds of training, summed over the parts."""
+        facts = [one.bundle.manifest.training for one in self.fitted]
+        total = {key: sum(float(fact.get(key, 0)) for fact in facts) for key in ("seconds", "parameters", "trees")}
+        return {
+            "seconds": round(total["seconds"], 2),
+            "models": len(self.fitted),
+            "parameters": int(total["parameters"]),
+            "trees": int(total["trees"]),
+        }
+
+
 def train_ensemble(
     ensemble: Ensemble, fleet: Fleet, root: Path, *, work: Path, resume: bool = False, progress: bool = False
 ) -> None:
@@ -87,11 +126,34 @@ def train_ensemble(
         DataError: the fleet cannot be learnt from.
         TrainingError: training failed.
     """
-    started = time.perf_counter()
+    write_ensemble(pool_members(ensemble, fleet, work=work, resume=resume, progress=progress), root)
+
+
+def pool_members(
+    ensemble: Ensemble,
+    fleet: Fleet,
+    *,
+    work: Path,
+    resume: bool = False,
+    progress: bool = False,
+    before_each: Callable[[int, int], None] | None = None,
+) -> Pooled:
+    """Train every member on every fold and weigh them; see `train_ensemble`.
+
+    Args:
+        ensemble: see `Ensemble`.
+        fleet: all units.
+        work: where models lie; those that are whole are not trained again.
+        resume: go on from the last checkpoint of the one that was interrupted.
+        progress: show a progress bar.
+        before_each: told how many parts are done and how many there are; what it raises ends the training.
+    """
     task = task_for(ensemble.first, fleet)
     parts = tuple(_parts(ensemble, split_folds(fleet, ensemble.split, ensemble.seed, ensemble.target)))
     fitted = []
     for i, part in enumerate(parts):
+        if before_each is not None:
+            before_each(i, len(parts))
         if progress:
             _say(f"model {i + 1} of {len(parts)}: {part.member}, seed {part.run}, fold {part.fold + 1}")
         fitted.append(_fit(part, fleet, work, resume=resume, progress=progress))
@@ -99,15 +161,22 @@ def train_ensemble(
     weights = _weights(ensemble, said, task, fleet, rows)
     pooled = task.plain.mix(np.stack(list(said.values())), np.array(list(weights.values())))
     output = task.output(pooled, fleet, rows)
+    return Pooled(ensemble, fleet, task, tuple(fitted), rows, said, weights, pooled, output)
+
+
+def write_ensemble(pooled: Pooled, root: Path) -> None:
+    """Write the bundle of an ensemble whose members are trained."""
+    ensemble, fleet, task, rows, weights = pooled.ensemble, pooled.fleet, pooled.task, pooled.rows, pooled.weights
+    parts = tuple(one.part for one in pooled.fitted)
     records = tuple(
-        ModelRecord(folder=one.part.folder, member=(name := one.part.member), weight=weights[name] / _runs(name, parts))
-        for one in fitted
+        ModelRecord(folder=part.folder, member=part.member, weight=weights[part.member] / _runs(part.member, parts))
+        for part in parts
     )
-    engines = tuple(engine for one in fitted if isinstance(engine := one.bundle.engine, Engine))
-    whole = PooledEngine(engines, tuple(record.weight for record in records), output)
+    engines = tuple(engine for one in pooled.fitted if isinstance(engine := one.bundle.engine, Engine))
+    whole = PooledEngine(engines, tuple(record.weight for record in records), pooled.output)
     members = {
-        name: {"weight": weights[name], **_figures(task, raw, fleet, rows), **_cost(name, fitted, fleet)}
-        for name, raw in said.items()
+        name: {"weight": weights[name], **_figures(task, raw, fleet, rows), **_cost(name, pooled.fitted, fleet)}
+        for name, raw in pooled.said.items()
     }
     manifest = EnsembleManifest(
         name=ensemble.name,
@@ -115,7 +184,7 @@ def train_ensemble(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         experiment=ensemble.record(),
         target=ensemble.target.resolved(fleet),
-        output=output,
+        output=pooled.output,
         data=DataRecord(
             name=fleet.name,
             fingerprint=fleet.fingerprint,
@@ -126,17 +195,12 @@ def train_ensemble(
         ),
         models=records,
         members=members,
-        metrics=task.held_out(output, pooled, fleet, rows),
-        training={
-            "seconds": round(time.perf_counter() - started, 2),
-            "models": len(fitted),
-            "parameters": int(sum(member["parameters"] for member in members.values())),
-            "latency_ms": _latency(whole, fleet),
-        },
+        metrics=task.held_out(pooled.output, pooled.raw, fleet, rows),
+        training={**pooled.facts, "latency_ms": _latency(whole, fleet)},
         versions=versions(),
     )
     with write_bundle(root) as scratch:
-        for one in fitted:
+        for one in pooled.fitted:
             shutil.copytree(one.bundle.path, scratch / MODELS / one.part.folder)
         (scratch / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
 
@@ -234,7 +298,7 @@ def _figures(task: Task, raw: NDArray[Any], fleet: Fleet, rows: NDArray[np.int64
     return task.held_out(task.output(raw, fleet, rows), raw, fleet, rows)
 
 
-def _cost(member: str, fitted: list[Fitted], fleet: Fleet) -> dict[str, float]:
+def _cost(member: str, fitted: Sequence[Fitted], fleet: Fleet) -> dict[str, float]:
     """What a member takes: training, size, and time of one forecast."""
     mine = [one.bundle for one in fitted if one.part.member == member]
     facts = [bundle.manifest.training for bundle in mine]

@@ -122,9 +122,11 @@ def _train_network(
     from wearcast.training.export import TOLERANCE, export_network
     from wearcast.training.network_training import thinned, train_network
 
+    began = time.perf_counter()
     result = train_network(
         experiment, preprocessing, split.train, split.validation, task, work=work, resume=resume, progress=progress
     )
+    epoch_seconds = round((time.perf_counter() - began) / len(result.history), 3)
     (scratch / WEIGHTS).write_bytes(save({k: v.contiguous() for k, v in result.network.state_dict().items()}))
     windows = result.validation.windows
     sample = windows.batch(np.linspace(0, len(windows) - 1, 64).astype(np.intp))
@@ -144,7 +146,12 @@ def _train_network(
         output=output,
         held_out=task.held_out(output, raw, split.validation, rows),
         history=result.history,
-        facts={"parameters": parameters, "epochs": len(result.history), "best_epoch": result.best_epoch},
+        facts={
+            "parameters": parameters,
+            "epochs": len(result.history),
+            "best_epoch": result.best_epoch,
+            "epoch_seconds": epoch_seconds,
+        },
     )
 
 
