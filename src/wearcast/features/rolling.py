@@ -34,9 +34,16 @@ def lag_names(channels: Sequence[str], steps: Sequence[int]) -> tuple[str, ...]:
 
 
 def lag(
-    values: NDArray[np.float32], start: NDArray[np.int64], rows: NDArray[np.int64], steps: Sequence[int]
+    values: NDArray[np.float32],
+    start: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    steps: Sequence[int],
+    *,
+    since_start: bool = False,
 ) -> NDArray[np.float32]:
-    """For each row x_{t−k}, the reading k readings before it in the same unit; NaN if the unit is not that old.
+    """For each row x_{t−k}, the reading k readings before it in the same unit.
+
+    If the unit is not that old: NaN, or its first reading with `since_start`.
 
     Args:
         values: channels, `(n_rows, n_channels)`.
@@ -54,10 +61,11 @@ def lag(
     n_channels = values.shape[1]
     out = np.empty((len(rows), n_channels * len(steps)), dtype=np.float32)
     for i, k in enumerate(steps):
-        before = rows - k
-        known = before >= start[rows]
-        earlier = values[np.where(known, before, rows)]
-        out[:, i * n_channels : (i + 1) * n_channels] = np.where(known[:, None], earlier, np.float32(np.nan))
+        before = np.maximum(rows - k, start[rows])
+        earlier = out[:, i * n_channels : (i + 1) * n_channels]
+        earlier[:] = values[before]
+        if not since_start:
+            earlier[before > rows - k] = np.nan
     return out
 
 
@@ -67,9 +75,14 @@ def difference_names(channels: Sequence[str], steps: Sequence[int]) -> tuple[str
 
 
 def difference(
-    values: NDArray[np.float32], start: NDArray[np.int64], rows: NDArray[np.int64], steps: Sequence[int]
+    values: NDArray[np.float32],
+    start: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    steps: Sequence[int],
+    *,
+    since_start: bool = False,
 ) -> NDArray[np.float32]:
-    """For each row x_t − x_{t−k}; NaN if the unit is not that old. Arguments as for `lag`.
+    """For each row x_t − x_{t−k}; arguments as for `lag`.
 
     Returns:
         `(n, n_channels * n_steps)`, columns as `difference_names` says.
@@ -77,7 +90,8 @@ def difference(
     Raises:
         UsageError: there is no step, or one below 1.
     """
-    return np.asarray(np.tile(values[rows], len(steps)) - lag(values, start, rows, steps), dtype=np.float32)
+    earlier = lag(values, start, rows, steps, since_start=since_start)
+    return np.asarray(np.tile(values[rows], len(steps)) - earlier, dtype=np.float32)
 
 
 def rolling_extreme_names(channels: Sequence[str], scales: Sequence[int]) -> tuple[str, ...]:

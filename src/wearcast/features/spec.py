@@ -10,6 +10,7 @@ from wearcast.config import Strict
 from wearcast.features.bearing import SKF_6203, SKF_6205, BearingGeometry, BearingMultipliers
 from wearcast.features.calendar import CalendarMark
 from wearcast.features.derived import Derived
+from wearcast.features.statistics import MOMENTS, Statistic
 
 __all__ = ["EnvelopeLines", "Features", "SequenceFeatures", "SignalFeatures", "StatisticsFeatures", "WaveletPackets"]
 
@@ -48,20 +49,42 @@ class SequenceFeatures(_Channels):
     kind: Literal["sequence"] = "sequence"
 
 
+Steps = tuple[Annotated[int, Field(ge=1)], ...]
+
+
 class StatisticsFeatures(_Channels):
     """Statistics of the window over several time scales, one row a window, for models that read tables."""
 
     kind: Literal["statistics"] = "statistics"
     scales: tuple[Annotated[int, Field(ge=2)], ...] = Field(
         (5, 15, 40, 100),
-        description="Window lengths, in readings, of the mean, the deviation and the slope; none: the reading alone.",
+        description="Window lengths, in readings, of the statistics; none: the reading alone.",
     )
+    statistics: tuple[Statistic, ...] = Field(
+        MOMENTS, min_length=1, description="What of each window: mean, sd, slope, min, max, median."
+    )
+    lags: Steps = Field((), description="Add the reading so many readings before; the first one of a younger unit.")
+    differences: Steps = Field((), description="Add the change since so many readings before; or since the first one.")
 
     @model_validator(mode="after")
-    def _ascending(self) -> StatisticsFeatures:
-        if list(self.scales) != sorted(set(self.scales)):
-            raise ValueError(f"scales must be an ascending list without repeats, got {list(self.scales)}")
+    def _lists_fit(self) -> StatisticsFeatures:
+        for name in ("scales", "lags", "differences"):
+            found = list(getattr(self, name))
+            if found != sorted(set(found)):
+                raise ValueError(f"{name} must be an ascending list without repeats, got {found}")
+        if len(set(self.statistics)) < len(self.statistics):
+            raise ValueError(f"statistics must name each once, got {list(self.statistics)}")
         return self
+
+    @property
+    def recent_mean(self) -> int | None:
+        """Which block of the statistics is the mean over the shortest window; None without one."""
+        return self.statistics.index("mean") if self.scales and "mean" in self.statistics else None
+
+    @property
+    def reach(self) -> int:
+        """Readings that a row looks at, its own the last of them."""
+        return max((1, *self.scales, *(step + 1 for step in (*self.lags, *self.differences))))
 
 
 BearingName = Literal["SKF 6205-2RS JEM", "SKF 6203-2RS JEM"]

@@ -16,6 +16,7 @@ from wearcast.features import (
     window_shares,
     window_statistics,
 )
+from wearcast.features.rolling import difference, difference_names, lag, lag_names
 from wearcast.features.signal import channel_names
 from wearcast.windows import Channels, Preprocessing
 
@@ -41,15 +42,21 @@ def table_of(
     if isinstance(features, SignalFeatures):
         return np.concatenate([_of_segments(channels, rows, features), channels.values[rows, n:], static], axis=1)
     levels = channels.values[:, :n]
-    statistics = window_statistics(levels, channels.start, rows, features.scales)
+    start = channels.start
+    statistics = window_statistics(levels, start, rows, features.scales, features.statistics)
+    before = [
+        of(levels, start, rows, steps, since_start=True)
+        for of, steps in ((lag, features.lags), (difference, features.differences))
+        if steps
+    ]
     present = channels.values[:, n : n + channels.n_masks]
-    shares = window_shares(present, channels.start, rows, features.scales)
-    parts = [statistics, channels.values[rows, n:], shares]
+    shares = window_shares(present, start, rows, features.scales)
+    parts = [statistics, *before, channels.values[rows, n:], shares]
     home = channels.home_at(rows)
     if home is not None:
         parts.append(levels[rows] - home)
-        if features.scales:  # with less noise: of the mean of the shortest window
-            parts.append(statistics[:, :n] - home)
+        if features.recent_mean is not None:  # with less noise: of the mean of the shortest window
+            parts.append(statistics[:, features.recent_mean * n :][:, :n] - home)
     return np.concatenate([*parts, static], axis=1)
 
 
@@ -59,10 +66,13 @@ def table_columns(preprocessing: Preprocessing, features: StatisticsFeatures | S
     statics = [f"static_{i}" for i in range(preprocessing.n_static)]
     if isinstance(features, SignalFeatures):
         return (*signal_names(features, tuple(sensors)), *preprocessing.context_names, *statics)
-    kinds = ("deviation", *(["recent_deviation"] if features.scales else [])) if features.deviation else ()
+    recent = [] if features.recent_mean is None else ["recent_deviation"]
+    kinds = ("deviation", *recent) if features.deviation else ()
     deviations = [f"{name}_{kind}" for kind in kinds for name in sensors]
     return (
-        *statistic_names(sensors, features.scales),
+        *statistic_names(sensors, features.scales, features.statistics),
+        *lag_names(sensors, features.lags),
+        *difference_names(sensors, features.differences),
         *preprocessing.context_names,
         *share_names(preprocessing.mask_names, features.scales),
         *deviations,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from wearcast.features import StatisticsFeatures, blocks, healthy_start, hold_last, statistic_names, window_statistics
+from wearcast.features.statistics import MOMENTS, Statistic
 
 SIZES = st.lists(st.integers(1, 12), min_size=1, max_size=4)
 
@@ -54,26 +56,41 @@ def test_hold_last_never_borrows_from_another_unit(data, sizes, size):
     assert held[1:] == expected
 
 
+def plain_statistics(window: np.ndarray, kinds: tuple[str, ...]) -> list[np.ndarray]:
+    found = {
+        "mean": window.mean(axis=0),
+        "sd": window.std(axis=0),
+        "slope": np.polyfit(np.arange(len(window)), window, 1)[0] if len(window) > 1 else np.zeros(2),
+        "min": window.min(axis=0),
+        "max": window.max(axis=0),
+        "median": np.median(window, axis=0),
+    }
+    return [found[kind] for kind in kinds]
+
+
 @given(
-    st.data(), SIZES, st.lists(st.integers(2, 9), min_size=1, max_size=3, unique=True).map(sorted), st.integers(1, 40)
+    st.data(),
+    SIZES,
+    st.lists(st.integers(2, 9), min_size=1, max_size=3, unique=True).map(sorted),
+    st.integers(1, 40),
+    st.just(MOMENTS) | st.permutations(get_args(Statistic)).flatmap(lambda p: st.sampled_from([p[:2], p[:4], p])),
 )
-@settings(max_examples=40, deadline=None)
-def test_window_statistics_equal_a_plain_loop(data, sizes, scales, size):
+@settings(max_examples=60, deadline=None)
+def test_window_statistics_equal_a_plain_loop(data, sizes, scales, size, kinds):
     offsets = offsets_of(sizes)
     start = start_of(offsets)
     x = data.draw(arrays(np.float32, (int(offsets[-1]), 2), elements=st.floats(-5, 5, width=32)))
     rows = np.array(data.draw(st.permutations(range(len(x)))))[: data.draw(st.integers(1, len(x)))]
-    expected = np.empty((len(rows), 2 * (3 * len(scales) + 1)))
+    expected = np.empty((len(rows), 2 * (len(kinds) * len(scales) + 1)))
     for i, row in enumerate(rows):
         parts = []
         for w in scales:
-            window = x[max(start[row], row + 1 - w) : row + 1].astype(np.float64)
-            slope = np.polyfit(np.arange(len(window)), window, 1)[0] if len(window) > 1 else np.zeros(2)
-            parts += [window.mean(axis=0), window.std(axis=0), slope]
+            parts += plain_statistics(x[max(start[row], row + 1 - w) : row + 1].astype(np.float64), kinds)
         expected[i] = np.concatenate([*parts, x[row]])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "BLOCK", size)
-        found = window_statistics(x, start, rows, scales)
+        found = window_statistics(x, start, rows, scales, kinds)
+    assert len(statistic_names(["a", "b"], scales, kinds)) == found.shape[1]
     np.testing.assert_allclose(found, expected, atol=2e-4)
 
 
@@ -85,7 +102,16 @@ def test_statistic_names_are_as_many_as_the_columns():
     assert names[-1] == "c_last"
 
 
-@pytest.mark.parametrize("scales", [(5, 5), (9, 4)])
-def test_scales_must_ascend(scales):
-    with pytest.raises(ValueError, match="ascending"):
-        StatisticsFeatures(scales=scales)
+@pytest.mark.parametrize("name", ["scales", "lags", "differences"])
+@pytest.mark.parametrize("steps", [(5, 5), (9, 4)])
+def test_scales_and_steps_must_ascend(name, steps):
+    with pytest.raises(ValueError, match=f"{name} must be an ascending"):
+        StatisticsFeatures.model_validate({name: steps})
+
+
+def test_each_statistic_is_named_once_and_a_row_looks_back_as_far_as_the_longest_of_all():
+    with pytest.raises(ValueError, match="each once"):
+        StatisticsFeatures(statistics=("mean", "mean"))
+    assert StatisticsFeatures().reach == 100
+    assert StatisticsFeatures(scales=(), lags=(3,), differences=(7,)).reach == 8
+    assert StatisticsFeatures(scales=()).reach == 1

@@ -31,6 +31,10 @@ def test_lag_and_difference_equal_a_plain_loop(data, sizes, steps):
     np.testing.assert_array_equal(rolling.lag(x, start, rows, steps), expected)
     moved = [np.concatenate([x[r] - x[r - k] if r - k >= start[r] else nothing for k in steps]) for r in rows]
     np.testing.assert_array_equal(rolling.difference(x, start, rows, steps), moved)
+    first = [np.concatenate([x[max(r - k, start[r])] for k in steps]) for r in rows]
+    np.testing.assert_array_equal(rolling.lag(x, start, rows, steps, since_start=True), first)
+    since = np.tile(x[rows], len(steps)) - np.array(first)
+    np.testing.assert_array_equal(rolling.difference(x, start, rows, steps, since_start=True), since)
 
 
 def of_window(window: np.ndarray, kind: str) -> list[float]:
