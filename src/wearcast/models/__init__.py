@@ -8,6 +8,9 @@ from wearcast.models.spec import (
     Informer,
     Inputs,
     LightGbm,
+    Persistence,
+    Ridge,
+    Survival,
     Tabular,
     Tft,
 )
@@ -20,6 +23,9 @@ __all__ = [
     "Informer",
     "Inputs",
     "LightGbm",
+    "Persistence",
+    "Ridge",
+    "Survival",
     "Tabular",
     "Tft",
 ]

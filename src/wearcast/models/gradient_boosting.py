@@ -67,6 +67,7 @@ def common_parameters(spec: LightGbm, n_rows: int, seed: int) -> dict[str, Any]:
         "bagging_fraction": spec.row_share,
         "bagging_freq": 1,
         "lambda_l2": spec.l2,
+        "max_bin": spec.bins,
         "num_threads": spec.threads,
         "seed": seed,
         "deterministic": True,

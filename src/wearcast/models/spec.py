@@ -6,7 +6,7 @@ of their own, imported on building, so that a recipe can be checked and a bundle
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -24,6 +24,9 @@ __all__ = [
     "Inputs",
     "LightGbm",
     "Network",
+    "Persistence",
+    "Ridge",
+    "Survival",
     "Tabular",
     "Tft",
 ]
@@ -137,9 +140,14 @@ class Autoformer(Strict):
         return AutoformerBackbone(self, inputs)
 
 
+TargetKind = Literal["rul", "failure", "fault", "sensor"]
+Penalties = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
+
+
 class LightGbm(Strict):
     """Gradient-boosted trees on window statistics, cross-fitted by unit; see `models.gradient_boosting`."""
 
+    targets: ClassVar[tuple[TargetKind, ...]] = ("rul", "failure", "fault", "sensor")
     kind: Literal["lightgbm"] = "lightgbm"
     folds: int = Field(5, ge=2, le=20, description="Folds of units: each tree model is judged on units it never saw.")
     n_trees: int = Field(250, ge=1)
@@ -149,6 +157,7 @@ class LightGbm(Strict):
     feature_share: float = Field(0.5, gt=0, le=1, description="Share of the features that each tree may use.")
     row_share: float = Field(0.7, gt=0, le=1, description="Share of the rows that each tree sees.")
     l2: float = Field(5.0, ge=0)
+    bins: int = Field(255, ge=2, le=65_000, description="Thresholds of a column; more where a limit must be exact.")
     rows_per_unit: int = Field(400, ge=1, description="Most rows of one unit that are trained on, evenly spaced.")
     threads: int = Field(0, ge=0, description="Threads; 0 for all.")
 
@@ -156,6 +165,7 @@ class LightGbm(Strict):
 class EnvelopeEvidence(Strict):
     """Bearing faults by their line in the envelope spectrum; see `models.envelope_evidence`."""
 
+    targets: ClassVar[tuple[TargetKind, ...]] = ("fault",)
     kind: Literal["envelope_evidence"] = "envelope_evidence"
     inner: str = Field("inner", description="Class whose line is BPFI; its faults are taken to show it always.")
     outer: str = Field("outer", description="Class whose line is BPFO; its faults may hide from envelope analysis.")
@@ -168,6 +178,48 @@ class EnvelopeEvidence(Strict):
 
 
 Network = CnnBiLstm | Tft | Informer | Autoformer
-Tabular = LightGbm | EnvelopeEvidence
+
+
+class Ridge(Strict):
+    """Linear model of window statistics with squared weights penalised, cross-fitted by unit; see `models.linear`."""
+
+    targets: ClassVar[tuple[TargetKind, ...]] = ("rul", "failure", "fault", "sensor")
+    kind: Literal["ridge"] = "ridge"
+    penalties: Penalties = Field(
+        (1e-4, 1e-3, 1e-2, 0.1, 1.0),
+        description="Of the squared weights of standardised columns; the one of least error out of fold is taken.",
+    )
+    folds: int = Field(5, ge=2, le=20, description="Folds of units, each judged by a model that never saw them.")
+    rows_per_unit: int = Field(400, ge=1, description="Most rows of one unit that are trained on, evenly spaced.")
+
+
+class Survival(Strict):
+    """Weibull regression of the time left on window statistics, running units included; see `models.linear`."""
+
+    targets: ClassVar[tuple[TargetKind, ...]] = ("rul", "failure")
+    kind: Literal["survival"] = "survival"
+    penalties: Penalties = Field(
+        (1e-3, 1e-2, 0.1), description="Of the squared weights; the one likeliest out of fold is taken."
+    )
+    folds: int = Field(5, ge=2, le=20, description="Folds of units, each judged by a model that never saw them.")
+    rows_per_unit: int = Field(400, ge=1, description="Most rows of one unit that are trained on, evenly spaced.")
+
+
+class Persistence(Strict):
+    """No model: the last value stays, with the changes seen in training about it; a life as long as others of its age.
+
+    For `rul` and `failure` the fleet's own life table given the age.
+    """
+
+    targets: ClassVar[tuple[TargetKind, ...]] = ("rul", "failure", "sensor")
+    kind: Literal["persistence"] = "persistence"
+    folds: int = Field(5, ge=2, le=20, description="Folds of units, each judged by what the others' say.")
+    rows_per_unit: int = Field(400, ge=1, description="Most rows of one unit that are counted, evenly spaced.")
+
+
+Tabular = LightGbm | EnvelopeEvidence | Ridge | Survival | Persistence
 """Backbones that read tables; they learn from all units, each fold held out from the others' models."""
-Backbone = Annotated[CnnBiLstm | Tft | Informer | Autoformer | LightGbm | EnvelopeEvidence, Field(discriminator="kind")]
+Backbone = Annotated[
+    CnnBiLstm | Tft | Informer | Autoformer | LightGbm | EnvelopeEvidence | Ridge | Survival | Persistence,
+    Field(discriminator="kind"),
+]

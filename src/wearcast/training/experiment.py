@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -11,7 +11,7 @@ from wearcast.config import Strict
 from wearcast.datasets import Dataset
 from wearcast.errors import ConfigError
 from wearcast.features import Features, SequenceFeatures, SignalFeatures
-from wearcast.models import Backbone, EnvelopeEvidence, Tabular
+from wearcast.models import Backbone, EnvelopeEvidence, Persistence, Survival, Tabular
 from wearcast.target import FailureTarget, FaultTarget, RulTarget, SensorTarget, Target
 from wearcast.windows import SplitSpec, WindowSpec
 
@@ -45,10 +45,11 @@ class TrainerSpec(Strict):
         0.3, ge=0, description="Offset of each deviation, drawn once a window: a healthy start is known only so well."
     )
     sensor_dropout: float = Field(
-        0.0, ge=0, lt=1, description="Probability that a sensor is missing from a window, so that forecasts bear it."
-    )
-    sensor_dropout: float = Field(
-        0.0, ge=0, lt=1, description="Probability that a sensor is missing from a window, so that forecasts bear it."
+        0.0,
+        ge=0,
+        le=1,
+        description="Largest share of the sensors that is missing from a window, each of which draws its own; a model "
+        "with features.missing_mask 'all' knows which, and learns to do without them.",
     )
     gradient_clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
     weight_average: float = Field(
@@ -99,14 +100,31 @@ class Experiment(Strict):
             raise ValueError(f"calibration 'temperature' is of classes; target {self.target.kind!r} has none")
         if tabular and isinstance(self.target, FaultTarget | FailureTarget) and self.target.focal_gamma > 0:
             raise ValueError(f"backbone {self.backbone.kind!r} has no focal loss: leave target.focal_gamma at 0")
-        if isinstance(self.target, SensorTarget):
-            if tabular:
-                raise ValueError(
-                    f"backbone {self.backbone.kind!r} does not forecast sensors; take a network, such as 'tft'"
-                )
-            if self.window.prediction_length < 1:
-                raise ValueError("target 'sensor' needs window.prediction_length, the steps ahead, of at least 1")
+        if isinstance(self.target, SensorTarget) and self.window.prediction_length < 1:
+            raise ValueError("target 'sensor' needs window.prediction_length, the steps ahead, of at least 1")
+        if isinstance(self.backbone, Tabular):
+            self._table_fits(self.backbone)
         return self
+
+    def _table_fits(self, backbone: Tabular) -> None:
+        kind, target = backbone.kind, self.target
+        if target.kind not in backbone.targets:
+            able = [spec.model_fields["kind"].default for spec in get_args(Tabular) if target.kind in spec.targets]
+            raise ValueError(
+                f"backbone {kind!r} does not learn target {target.kind!r}, only {', '.join(backbone.targets)}; for "
+                f"{target.kind!r} take {', '.join(able)} or a network, such as 'tft'"
+            )
+        if not isinstance(backbone, Survival | Persistence):
+            return
+        if isinstance(target, FailureTarget) and target.horizon is None:
+            raise ValueError(
+                f"backbone {kind!r} reads a failure off the time to it: give target.horizon instead of target.label, "
+                "or take 'ridge' or 'lightgbm'"
+            )
+        if isinstance(backbone, Persistence) and isinstance(target, SensorTarget) and not target.relative:
+            raise ValueError("backbone 'persistence' forecasts no change: leave target.relative at true")
+        if isinstance(backbone, Persistence) and not isinstance(target, SensorTarget) and not self.features.age:
+            raise ValueError("backbone 'persistence' reads the age: set features.kind 'statistics' with age")
 
     def _evidence_fits(self) -> None:
         features = self.features

@@ -5,32 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wearcast.bundle import Parity
 from wearcast.errors import ExportError, FleetError
-from wearcast.features import SequenceFeatures, SignalFeatures
+from wearcast.features import SequenceFeatures
 from wearcast.fleet import Fleet
 from wearcast.inference import OnnxSession
 from wearcast.inference.engine import moments
-from wearcast.inference.tables import table_columns, table_of
-from wearcast.models import EnvelopeEvidence, LightGbm
-from wearcast.models.curves import interpolate
-from wearcast.models.envelope_evidence import EvidenceLayout, cross_fit_evidence, evidence_graph
+from wearcast.inference.tables import table_of
+from wearcast.labels import Labels
+from wearcast.models import EnvelopeEvidence, LightGbm, Persistence, Ridge, Survival, Tabular
 from wearcast.models.folds import even_rows
-from wearcast.models.gradient_boosting import cross_fit
-from wearcast.models.tree_classes import cross_fit_classes
-from wearcast.models.tree_graph import class_graph, tree_graph
+from wearcast.target import RulTarget
 from wearcast.training.experiment import Experiment
-from wearcast.training.tasks import ClassTask, RulTask, Task
+from wearcast.training.lesson import Lesson, TableModel
+from wearcast.training.table_baselines import learn_persistence, learn_ridge, learn_survival
+from wearcast.training.table_models import learn_evidence, learn_trees
+from wearcast.training.tasks import SensorTask, Task
 from wearcast.windows import Preprocessing
-
-if TYPE_CHECKING:
-    import lightgbm
-    import onnx
 
 __all__ = ["FittedTable", "fit_tabular"]
 
@@ -56,26 +51,6 @@ class FittedTable:
     facts: dict[str, float | int | str]
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """What is learnt from."""
-
-    table: Table
-    answer: NDArray[Any]
-    known: NDArray[np.bool_]
-    unit: NDArray[np.int32]
-
-
-@dataclass(frozen=True)
-class _Model:
-    """What was learnt: scores out of fold, the graph, what it should say of a sample, facts."""
-
-    raw: NDArray[np.float64]
-    graph: onnx.ModelProto
-    expected: NDArray[np.float64]
-    facts: dict[str, float | int | str]
-
-
 def fit_tabular(
     experiment: Experiment, preprocessing: Preprocessing, fleet: Fleet, task: Task, graph: Path, *, progress: bool
 ) -> FittedTable:
@@ -86,10 +61,13 @@ def fit_tabular(
         FleetError: no window has an answer to learn from, or a segment cannot be described.
     """
     spec, features = experiment.backbone, experiment.features
-    assert isinstance(spec, LightGbm | EnvelopeEvidence)  # noqa: S101 — the caller's choice
+    assert isinstance(spec, Tabular)  # noqa: S101 — the caller's choice
     assert not isinstance(features, SequenceFeatures)  # noqa: S101 — the experiment's own validator
     channels = preprocessing.transform(fleet)
-    labels = task.answers(fleet)
+    answers = task.answers(fleet)
+    # A life is learnt from every reading, also from those of which nobody knows whether a failure was near.
+    by_life = isinstance(spec, Survival | Persistence) and not isinstance(task, SensorTask)
+    labels: Labels = RulTarget().labels(fleet) if by_life else answers
     windows = moments(features, experiment.window, fleet.offsets)
     most = windows[even_rows(np.searchsorted(windows, fleet.offsets), spec.rows_per_unit)]
     rows = np.intersect1d(most, labels.rows, assume_unique=True)
@@ -97,58 +75,35 @@ def fit_tabular(
         raise FleetError("no window has an answer to learn from", where=fleet.name)
     table = table_of(channels, rows, features)
     answer, known = labels.at(rows)
-    learnt = _Rows(table, answer, known, fleet.row_unit[rows])
     sample = table[np.linspace(0, len(table) - 1, 256).astype(np.intp)]
     with _Bar(progress) as on_fold:
-        if isinstance(spec, EnvelopeEvidence):
-            model = _evidence(experiment, spec, preprocessing, task, learnt, sample)
-        else:
-            model = _trees(experiment, spec, task, learnt, sample, on_fold)
+        model = _learn(
+            Lesson(experiment, preprocessing, task, table, answer, known, fleet.row_unit[rows], rows, sample, on_fold)
+        )
     parity = _write(model, graph, sample, spec.kind)
-    return FittedTable(parity, model.raw.astype(np.float32), rows, {**model.facts, "columns": table.shape[1]})
+    judged = np.isin(rows, answers.rows)
+    raw = model.raw[judged].astype(np.float32)
+    return FittedTable(parity, raw, rows[judged], {**model.facts, "columns": table.shape[1]})
 
 
-def _trees(
-    experiment: Experiment, spec: LightGbm, task: Task, learnt: _Rows, sample: Table, on_fold: OnFold | None
-) -> _Model:
-    n_columns = sample.shape[1]
-    if isinstance(task, RulTask):
-        times = cross_fit(
-            spec, learnt.table, learnt.answer, learnt.known, learnt.unit, grid=task.grid, max_rul=task.target.max_rul,
-            seed=experiment.seed, on_fold=on_fold,
-        )  # fmt: skip
-        raw = interpolate(times.out_of_fold, times.knots, times.curves)
-        return _Model(raw, tree_graph(times, n_columns), times.survival(sample), _count(times.boosters))
-    assert isinstance(task, ClassTask)  # noqa: S101 — the experiment's own validator
-    classes = cross_fit_classes(
-        spec, learnt.table, learnt.answer, learnt.unit, weight=task.weight, seed=experiment.seed, on_fold=on_fold
-    )
-    graph = class_graph(classes, n_columns)
-    return _Model(classes.out_of_fold, graph, classes.scores(sample), _count(classes.boosters))
+def _learn(lesson: Lesson) -> TableModel:
+    """By the function of the experiment's backbone."""
+    match lesson.experiment.backbone:
+        case LightGbm() as spec:
+            return learn_trees(spec, lesson)
+        case EnvelopeEvidence() as spec:
+            return learn_evidence(spec, lesson)
+        case Ridge() as spec:
+            return learn_ridge(spec, lesson)
+        case Survival() as spec:
+            return learn_survival(spec, lesson)
+        case Persistence() as spec:
+            return learn_persistence(spec, lesson)
+        case other:
+            raise TypeError(f"{other.kind} does not read tables")
 
 
-def _count(boosters: tuple[lightgbm.Booster, ...]) -> dict[str, float | int | str]:
-    return {"trees": sum(booster.num_trees() for booster in boosters)}
-
-
-def _evidence(
-    experiment: Experiment, spec: EnvelopeEvidence, preprocessing: Preprocessing, task: Task, learnt: _Rows,
-    sample: Table,
-) -> _Model:  # fmt: skip
-    features = experiment.features
-    assert isinstance(task, ClassTask)  # noqa: S101 — the experiment's own validator
-    assert isinstance(features, SignalFeatures)  # noqa: S101 — the experiment's own validator
-    signals = tuple(scale.column for scale in preprocessing.sensors)
-    columns = table_columns(preprocessing, features)
-    layout = EvidenceLayout.of(spec, features, signals, columns, task.target.classes)
-    fitted = cross_fit_evidence(
-        spec, layout, learnt.table, learnt.answer, learnt.unit, weight=task.weight, seed=experiment.seed
-    )
-    graph, facts = evidence_graph(fitted, sample.shape[1]), {"threshold": round(fitted.threshold, 6)}
-    return _Model(fitted.out_of_fold, graph, fitted.scores(sample), dict(facts))
-
-
-def _write(model: _Model, graph: Path, sample: Table, reference: str) -> Parity:
+def _write(model: TableModel, graph: Path, sample: Table, reference: str) -> Parity:
     graph.write_bytes(model.graph.SerializeToString())
     found = OnnxSession(graph).run({"table": sample})
     scale = max(1.0, float(np.abs(model.expected).max()))  # scores have no natural size

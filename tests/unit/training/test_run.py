@@ -23,7 +23,7 @@ from wearcast.features import StatisticsFeatures
 from wearcast.inference import OnnxSession, SurvivalOutput
 from wearcast.inference.tables import table_of
 from wearcast.models import LightGbm, folds, gradient_boosting, tree_graph
-from wearcast.training import tabular
+from wearcast.training import table_models
 from wearcast.training.export import export_network
 from wearcast.training.module import ForecastModule
 from wearcast.training.network_training import build_network
@@ -139,7 +139,7 @@ def test_a_graph_that_says_something_else_than_the_trees_is_not_written(
     def wrong(fitted: gradient_boosting.CrossFit, n_columns: int) -> Any:
         return right(replace(fitted, knots=fitted.knots + 1.0), n_columns)
 
-    monkeypatch.setattr(tabular, "tree_graph", wrong)
+    monkeypatch.setattr(table_models, "tree_graph", wrong)
     with pytest.raises(ExportError, match="differs from the model by"):
         train(make_experiment("lightgbm"), training_fleet(), out=tmp_path / "b")
     assert not (tmp_path / "b").exists()
