@@ -80,17 +80,19 @@ def train_network(
     work: Path,
     resume: bool,
     progress: bool,
+    held_out: NDArray[np.int64] | None = None,
 ) -> TrainedNetwork:
     """Train on one fleet, choose the epoch on another.
 
     Args:
         experiment: with a network as backbone.
         preprocessing: fitted on `train`.
-        train, validation: fleets without a common unit.
+        train, validation: see `UnitSplit`.
         task: what is learnt.
         work: where checkpoints lie.
         resume: go on from `work/last.ckpt` if it is there.
         progress: show a bar.
+        held_out: rows of `validation` to go by; all unless given.
 
     Raises:
         TrainingError: the loss is not finite.
@@ -100,7 +102,7 @@ def train_network(
     lightning.seed_everything(experiment.seed, workers=True, verbose=False)
     spec = experiment.trainer
     seen = _labelled(train, preprocessing, experiment, task)
-    held_out = _labelled(validation, preprocessing, experiment, task, most=VALIDATION_WINDOWS)
+    judged = _labelled(validation, preprocessing, experiment, task, most=VALIDATION_WINDOWS, within=held_out)
     network = build_network(experiment, preprocessing, task)
     some = seen.windows.rows[:: max(1, len(seen) // MOST_TO_START_FROM)]
     task.start(network.head, *seen.labels.at(some))
@@ -145,7 +147,7 @@ def train_network(
         trainer.fit(
             module,
             train_dataloaders=loader(seen, batches),
-            val_dataloaders=loader(held_out, EpochBatches(len(held_out), 1024)),
+            val_dataloaders=loader(judged, EpochBatches(len(judged), 1024)),
             ckpt_path=checkpoint if resume and checkpoint.exists() else None,
             weights_only=True,
         )
@@ -157,7 +159,7 @@ def train_network(
     weights = {k.removeprefix("network."): v for k, v in state["state_dict"].items() if k.startswith("network.")}
     network.load_state_dict(weights)
     network.cpu().eval()
-    return TrainedNetwork(network, module.history, int(state["epoch"]), held_out)
+    return TrainedNetwork(network, module.history, int(state["epoch"]), judged)
 
 
 def _trainer(spec: TrainerSpec, callbacks: list[Callback], work: Path, *, progress: bool) -> lightning.Trainer:
@@ -231,11 +233,19 @@ def build_network(experiment: Experiment, preprocessing: Preprocessing, task: Ta
 
 
 def _labelled(
-    fleet: Fleet, preprocessing: Preprocessing, experiment: Experiment, task: Task, most: int | None = None
+    fleet: Fleet,
+    preprocessing: Preprocessing,
+    experiment: Experiment,
+    task: Task,
+    *,
+    most: int | None = None,
+    within: NDArray[np.int64] | None = None,
 ) -> LabelledWindows:
     labels = task.answers(fleet)
     windows = moments(preprocessing.features, experiment.window, fleet.offsets)
     rows = np.intersect1d(labels.rows, windows, assume_unique=True)
+    if within is not None:
+        rows = np.intersect1d(rows, within, assume_unique=True)
     if most is not None:
         rows = thinned(rows, labels, most)
     return LabelledWindows(Windows(preprocessing.transform(fleet), experiment.window, rows), labels)

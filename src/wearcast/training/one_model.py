@@ -124,8 +124,9 @@ def _train_network(
 
     began = time.perf_counter()
     result = train_network(
-        experiment, preprocessing, split.train, split.validation, task, work=work, resume=resume, progress=progress
-    )
+        experiment, preprocessing, split.train, split.validation, task,
+        work=work, resume=resume, progress=progress, held_out=split.held_out,
+    )  # fmt: skip
     epoch_seconds = round((time.perf_counter() - began) / len(result.history), 3)
     (scratch / WEIGHTS).write_bytes(save({k: v.contiguous() for k, v in result.network.state_dict().items()}))
     windows = result.validation.windows
@@ -136,6 +137,7 @@ def _train_network(
     session = OnnxSession(scratch / GRAPH)
     engine = Engine(preprocessing, experiment.window, task.plain, session)
     rows = np.intersect1d(labels.rows, engine.rows(split.validation), assume_unique=True)
+    rows = np.intersect1d(rows, split.held_out, assume_unique=True)
     rows = thinned(rows, labels, CALIBRATION_ROWS)
     raw = engine.raw(preprocessing.transform(split.validation), rows)
     output = task.output(raw, split.validation, rows)

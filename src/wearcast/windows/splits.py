@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from pydantic import Field
 
 from wearcast.config import Strict
@@ -30,19 +31,35 @@ class SplitSpec(Strict):
 
 @dataclass(frozen=True)
 class UnitSplit:
-    """Two fleets without a common unit, or if `by` is time, without a common stretch of time of a unit."""
+    """Two fleets without a common unit, or if `by` is time, without a common stretch of time of a unit.
+
+    Attributes:
+        train: what is learnt from.
+        validation: what is held out. If `by` is time, whole units, so that a reading that is held out has the context,
+            the age and the healthy start that it has in service.
+        by: see `SplitSpec`.
+        late: whether each reading of `validation` is held out, `(n_rows,)`; None if all are.
+    """
 
     train: Fleet
     validation: Fleet
     by: Literal["unit", "time"] = "unit"
+    late: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         both = set(self.train.units) & set(self.validation.units)
         if self.by == "unit" and both:
             raise FleetError(f"unit {next(iter(both))!r} is on both sides of the split")
-        for unit in both:
-            if self.train.unit_frame(unit)["time"].max() >= self.validation.unit_frame(unit)["time"].min():  # type: ignore[operator]
-                raise FleetError(f"unit {unit!r} has one stretch of time on both sides of the split")
+        learnt = self.train.frame.group_by("unit").agg(pl.col("time").max().alias("end"))
+        judged = self.validation.frame[self.held_out].group_by("unit").agg(pl.col("time").min().alias("start"))
+        overlap = learnt.join(judged, on="unit").filter(pl.col("end") >= pl.col("start"))["unit"]
+        if len(overlap):
+            raise FleetError(f"unit {overlap[0]!r} has one stretch of time on both sides of the split")
+
+    @property
+    def held_out(self) -> NDArray[np.int64]:
+        """Rows of `validation` that are held out."""
+        return np.arange(self.validation.n_rows) if self.late is None else np.flatnonzero(self.late)
 
 
 def split_units(fleet: Fleet, spec: SplitSpec, seed: int, target: Target | None = None) -> UnitSplit:
@@ -111,5 +128,4 @@ def _split_time(fleet: Fleet, spec: SplitSpec) -> UnitSplit:
             hint="take split.by unit, or leave such units out",
         )
     early = np.arange(fleet.n_rows) - np.repeat(fleet.offsets[:-1], sizes) < np.repeat(kept, sizes)
-    train, validation = (replace(fleet, frame=fleet.frame.filter(pl.Series(side))) for side in (early, ~early))
-    return UnitSplit(train, validation, by="time")
+    return UnitSplit(replace(fleet, frame=fleet.frame.filter(pl.Series(early))), fleet, by="time", late=~early)

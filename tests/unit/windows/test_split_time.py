@@ -14,8 +14,9 @@ from tests.fixtures.targets import make_answered_fleet
 
 from wearcast import Fleet
 from wearcast.errors import FleetError
+from wearcast.features import SequenceFeatures
 from wearcast.target import FailureTarget, FaultTarget, RulTarget, SensorTarget
-from wearcast.windows import SplitSpec, UnitSplit, split_units
+from wearcast.windows import Preprocessing, SplitSpec, UnitSplit, Windows, WindowSpec, split_units
 
 
 def make_classes(classes: list[str | None]) -> Fleet:
@@ -40,11 +41,12 @@ class TestByTime:
     ) -> None:
         fleet = make_fleet(units=units, cycles=cycles + 8, seed=seed)
         split = split_units(fleet, SplitSpec(by="time", validation_share=share), seed)
-        joined = pl.concat([split.train.frame, split.validation.frame]).sort("unit", "time")
+        held_out = split.validation.frame[split.held_out]
+        joined = pl.concat([split.train.frame, held_out]).sort("unit", "time")
         assert joined.equals(fleet.frame)
         assert split.train.units == split.validation.units == fleet.units
         for unit in fleet.units:
-            early, late = split.train.unit_frame(unit), split.validation.unit_frame(unit)
+            early, late = split.train.unit_frame(unit), held_out.filter(pl.col("unit") == unit)
             assert early["time"].max() < late["time"].min()  # type: ignore[operator]
             whole = early.height + late.height
             assert abs(late.height - share * whole) <= 0.5 + 1e-9
@@ -57,8 +59,25 @@ class TestByTime:
         value, known = labels.at(np.arange(split.train.n_rows))
         last = split.train.offsets[1:] - 1
         assert not known[last].any()
-        held_out = set(split.validation.frame["s0"].to_list())
+        held_out = set(split.validation.frame["s0"][split.held_out].to_list())
         assert held_out.isdisjoint(value[known].tolist())
+
+    def test_what_is_held_out_has_its_context_its_age_and_its_healthy_start(self) -> None:
+        """A held-out window is the very window that the whole history has there."""
+        fleet = make_fleet(units=2, cycles=30)
+        split = split_units(fleet, SplitSpec(by="time"), 0)
+        fitted = Preprocessing.fit(split.train, SequenceFeatures(healthy_steps=5))
+        spec = WindowSpec(context_length=8)
+        found = Windows(fitted.transform(split.validation), spec, split.held_out).batch(slice(None))
+        whole = Windows(fitted.transform(fleet), spec, np.flatnonzero(split.late)).batch(slice(None))
+        np.testing.assert_array_equal(found.past, whole.past)
+        assert found.mask.all()
+        age = found.past[:, -1, fitted.names.index("age")]
+        np.testing.assert_allclose(age, fleet.age[split.held_out] / fitted.life_scale, rtol=1e-6)
+
+    def test_by_unit_every_reading_of_the_other_side_is_held_out(self) -> None:
+        split = split_units(make_fleet(units=4), SplitSpec(), 0)
+        assert split.held_out.tolist() == list(range(split.validation.n_rows))
 
     def test_one_unit_is_enough(self) -> None:
         split = split_units(make_fleet(units=1), SplitSpec(by="time"), 0, SensorTarget(columns=("s0",)))
