@@ -16,8 +16,9 @@ from typing import TextIO, TypeVar
 import polars as pl
 
 from wearcast import frames
+from wearcast.datasets.csvblocks import CsvBlocks, with_points
 from wearcast.datasets.mapping import ColumnKind
-from wearcast.datasets.skipping import Skipped, numbers_of_batch, readable
+from wearcast.datasets.skipping import Skipped, is_damaged, numbers_of_batch, readable, why_not
 from wearcast.errors import DataError, FormatError
 
 __all__ = ["CsvFile", "cell_kind", "open_csv"]
@@ -72,26 +73,20 @@ class CsvFile:
             FormatError: a row has too many or too few cells, or is not UTF-8.
             FleetError: a cell of a numeric column is not a finite number; the message has the row and the column.
         """
+        if skipped is not None and self.plain:
+            how = (self.path, self.columns, self.separator, self.decimal, self.header_lines)
+            return CsvBlocks(*how, numeric, texts).read(skipped)
         table = None
         # A large file is not read as text as a whole: it would take several times its size.
-        tries = (True, False) if skipped is None and self.path.stat().st_size < AS_TEXT_BYTES else (True,)
+        tries = (True, False) if self.path.stat().st_size < AS_TEXT_BYTES else (True,)
         for typed in tries if self.plain else ():
             table = self._fast(numeric if typed else (), (*texts, *numeric))
             if table is not None:
                 break
         if table is None:
             return self._careful(numeric, texts, skipped)
-        table = self._with_points(table.select(*texts, *numeric), numeric)
-        if skipped is not None:
-            lines = range(self.header_lines + 1, self.header_lines + 1 + table.height)
-            return readable(table, numeric, lines, skipped)
+        table = with_points(table.select(*texts, *numeric), numeric, self.decimal)
         return table.select(*texts, *(frames.numbers(table[column], str(self.path)) for column in numeric))
-
-    def _with_points(self, table: pl.DataFrame, numeric: Sequence[str]) -> pl.DataFrame:
-        if self.decimal != ",":
-            return table
-        worded = [column for column in numeric if table[column].dtype == pl.String]
-        return table.with_columns(pl.col(worded).str.replace(",", ".", literal=True))
 
     def _fast(self, numeric: Sequence[str], wanted: Sequence[str]) -> pl.DataFrame | None:
         """Read by Polars, `numeric` as Float32 and the rest as text; None if a cell or row is not as it should be."""
@@ -133,7 +128,7 @@ class CsvFile:
         offset = 0
         for rows, lines in self._batches(skipped):
             cells = {column: [(row[i] or None) if row else None for row in rows] for column, i in wanted.items()}
-            batch = self._with_points(pl.DataFrame(cells, schema=schema), numeric)
+            batch = with_points(pl.DataFrame(cells, schema=schema), numeric, self.decimal)
             if skipped is None:
                 parts.append(numbers_of_batch(batch, numeric, offset, str(self.path)))
             else:
@@ -151,9 +146,7 @@ class CsvFile:
         for line, row in self._rows(damaged=skipped is not None):
             if short is not None:
                 raise short
-            what = f"{len(row)} cells, but the header has {width}" if row and len(row) != width else None
-            if skipped is not None and row and not "".join(row).isprintable():
-                what = what or _damage(row)
+            what = why_not(row, width, damaged=skipped is not None)
             if what is not None and skipped is not None:
                 skipped.add([line], what)
             elif what is not None:
@@ -182,11 +175,6 @@ class CsvFile:
                 yield reader.line_num, row
 
 
-def _damage(row: Sequence[str]) -> str | None:
-    """What is wrong with the bytes of a row, if anything is."""
-    return "not UTF-8" if any("\udc80" <= sign <= "\udcff" for cell in row for sign in cell) else None
-
-
 def open_csv(path: Path, *, separator: str | None = None, decimal: str | None = None, damaged: bool = False) -> CsvFile:
     """Look at the first rows of a CSV file.
 
@@ -209,7 +197,7 @@ def open_csv(path: Path, *, separator: str | None = None, decimal: str | None = 
     rows = _guarded(reader, path)
     names = next(iter(rows))
     header_lines = reader.line_num
-    if _damage(names):
+    if is_damaged(names):
         raise FormatError("the header is not UTF-8", where=str(path), hint="save it as UTF-8")
     columns = _header(names, path)
     sample = [row for row in rows if len(row) == len(columns)]

@@ -12,7 +12,7 @@ from wearcast import frames
 from wearcast.errors import FleetError
 from wearcast.schema import Note
 
-__all__ = ["Skipped", "numbers_of_batch", "readable", "renumbered"]
+__all__ = ["Skipped", "is_damaged", "numbers_of_batch", "readable", "renumbered", "why_not"]
 
 LISTED = 20
 Sure = Callable[[pl.DataFrame], pl.Series]
@@ -26,17 +26,19 @@ class Skipped:
     Attributes:
         sure: see `Sure`; a row whose keys cannot be read is left out too.
         lines: the lines of the file.
-        first: what was wrong with the first of them.
+        first_line: the first of them.
+        first: what was wrong with it.
     """
 
     sure: Sure
     lines: list[int] = field(default_factory=list)
+    first_line: int | None = None
     first: str = ""
 
     def add(self, lines: Sequence[int], why: str) -> None:
         """Leave out these lines."""
-        if lines and not self.lines:
-            self.first = f"line {lines[0]}: {why}"
+        if lines and (self.first_line is None or lines[0] < self.first_line):
+            self.first_line, self.first = lines[0], f"line {lines[0]}: {why}"
         self.lines += lines
 
     def notes(self, label: str) -> tuple[Note, ...]:
@@ -48,6 +50,20 @@ class Skipped:
         listed = ", ".join(map(str, lines[:LISTED]))
         text = f"{label}{len(lines)} rows that cannot be read are left out: lines {listed}{more} ({self.first})"
         return (Note("skipped_rows", len(lines), text),)
+
+
+def why_not(row: Sequence[str], width: int, *, damaged: bool = True) -> str | None:
+    """Why the cells of a line are no row, if so; bytes that are not UTF-8 count where they may be `damaged`."""
+    if not row:
+        return None
+    if len(row) != width:
+        return f"{len(row)} cells, but the header has {width}"
+    return "not UTF-8" if damaged and not "".join(row).isprintable() and is_damaged(row) else None
+
+
+def is_damaged(row: Sequence[str]) -> bool:
+    """Whether bytes of a line, decoded with `surrogateescape`, are not UTF-8."""
+    return any("\udc80" <= sign <= "\udcff" for cell in row for sign in cell)
 
 
 def readable(batch: pl.DataFrame, numeric: Sequence[str], lines: Sequence[int], skipped: Skipped) -> pl.DataFrame:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from wearcast import Fleet
+from wearcast.datasets.axis import keys_are_sure
+from wearcast.datasets.csvfile import open_csv
 from wearcast.datasets.mapping import ColumnMapping
 from wearcast.datasets.reading import read_fleet
+from wearcast.datasets.skipping import Skipped
 from wearcast.errors import DataError, FleetError, FormatError
 
 GOOD = [f"1,{n},{n}.5,3" for n in range(1, 8)]
@@ -72,6 +77,31 @@ def test_timestamps_that_cannot_be_read_are_left_out(tmp_path):
     rows = ["A,2024-01-01 00:00,1,1", "A,yesterday,2,2", "A,2024-01-01 02:00,3,3"]
     fleet = _read(tmp_path, rows, cycle=None, time="n")
     assert fleet.frame["temp"].to_list() == [1, 3]
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("quotes", [False, True])
+def test_block_by_block_is_as_row_by_row(tmp_path, monkeypatch, seed, quotes):
+    """The same rows and lines as the slow way finds, with blocks that end anywhere."""
+    monkeypatch.setattr("wearcast.datasets.csvblocks.BLOCK_BYTES", 120)
+    monkeypatch.setattr("wearcast.datasets.csvblocks.PIECE_BYTES", 30)
+    rng = np.random.default_rng(seed)
+    kinds = [*(b"1,%d,%d.5,", b"1,%d,-%d,7") * 20, b"1,%d,%d", b"1,%d,%d,3,4", b"1,%d,warm%d,5", b"1,x%d,%d,5"]
+    kinds += [b"1,%d,\xb0%d,5", b"", b",%d,%d,1", b"1,%d,NA,%d", b"1,%d,inf,%d", "1,%d,%d,ä".encode()]
+    if quotes:
+        kinds += [b'"1",%d,"%d.5",2', b'"1,\n",%d,%d,2', b'"a\nb,%d,%d,2', b'"1",%d,%d,""', b'1",%d,%d,2']
+    chosen = [kinds[i] for i in rng.integers(0, len(kinds), 300)]
+    lines = [kind % (n, n % 9) if kind else kind for n, kind in enumerate(chosen)]
+    path = tmp_path / "pumps.csv"
+    path.write_bytes(b"pump,n,temp,flow\n" + b"\n".join(lines) + b"\n" * (seed % 2))
+    mapping = ColumnMapping(unit="pump", cycle="n", on_error="skip")
+    fast, slow = (Skipped(lambda rows: keys_are_sure(rows, mapping)) for _ in range(2))
+    table = open_csv(path, damaged=True)
+    found = table.read(["temp", "flow"], ["pump", "n"], fast)
+    expected = replace(table, plain=False).read(["temp", "flow"], ["pump", "n"], slow)
+    assert found.equals(expected)
+    assert sorted(fast.lines) == sorted(slow.lines)
+    assert fast.first.startswith(f"line {min(slow.lines)}: ")
 
 
 def test_a_decimal_comma_is_read_in_batches_too(tmp_path, monkeypatch):
