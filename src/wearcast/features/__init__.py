@@ -10,8 +10,11 @@ from wearcast.features.spec import (
     EnvelopeLines,
     Features,
     SequenceFeatures,
+    ShaftOrders,
     SignalFeatures,
+    SpectralKurtosis,
     StatisticsFeatures,
+    Tacho,
     WaveletPackets,
 )
 from wearcast.features.statistics import share_names, statistic_names, window_shares, window_statistics
@@ -22,8 +25,11 @@ __all__ = [
     "EnvelopeLines",
     "Features",
     "SequenceFeatures",
+    "ShaftOrders",
     "SignalFeatures",
+    "SpectralKurtosis",
     "StatisticsFeatures",
+    "Tacho",
     "WaveletPackets",
     "calendar_marks",
     "healthy_start",

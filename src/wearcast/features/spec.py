@@ -12,7 +12,17 @@ from wearcast.features.calendar import CalendarMark
 from wearcast.features.derived import Derived
 from wearcast.features.statistics import MOMENTS, Statistic
 
-__all__ = ["EnvelopeLines", "Features", "SequenceFeatures", "SignalFeatures", "StatisticsFeatures", "WaveletPackets"]
+__all__ = [
+    "EnvelopeLines",
+    "Features",
+    "SequenceFeatures",
+    "ShaftOrders",
+    "SignalFeatures",
+    "SpectralKurtosis",
+    "StatisticsFeatures",
+    "Tacho",
+    "WaveletPackets",
+]
 
 
 class _Channels(Strict):
@@ -126,6 +136,44 @@ class WaveletPackets(Strict):
     levels: tuple[Annotated[int, Field(ge=1, le=8)], ...] = Field((4,), min_length=1, description="Depths of the tree.")
 
 
+class ShaftOrders(Strict):
+    """Shares of the power in bands of orders, multiples of the shaft's speed, as logarithms; see `order_tracking`."""
+
+    shaft_speed: str = Field(description="Column with the shaft's turns a minute: static, setting or sensor.")
+    edges: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        min_length=2, description="Edges of the bands, in orders, such as 0.5, 1.5, 2.5."
+    )
+    samples_per_revolution: int = Field(64, ge=4, description="Orders up to half of it can be seen.")
+
+    @model_validator(mode="after")
+    def _seen(self) -> ShaftOrders:
+        _check_edges("orders.edges", self.edges)
+        if self.edges[-1] > self.samples_per_revolution / 2:
+            raise ValueError(
+                f"orders up to {self.edges[-1]:g} take samples_per_revolution of {2 * self.edges[-1]:g} or more"
+            )
+        return self
+
+
+class SpectralKurtosis(Strict):
+    """How impulsive a signal is in bands, the greatest spectral kurtosis of each; see `features.spectrum`."""
+
+    bands_hz: tuple[Annotated[float, Field(ge=0)], ...] = Field(min_length=2, description="Edges of the bands.")
+    frame: int = Field(ge=8, description="Samples: longer than an impulse rings, shorter than the time between two.")
+
+    @model_validator(mode="after")
+    def _bands_ascend(self) -> SpectralKurtosis:
+        _check_edges("spectral_kurtosis.bands_hz", self.bands_hz)
+        return self
+
+
+class Tacho(Strict):
+    """How a tachometer's signal is read: a pulse is a crossing of the threshold upwards."""
+
+    threshold: float = Field(description="Level that a pulse crosses.")
+    pulses_per_revolution: int = Field(1, ge=1)
+
+
 class SignalFeatures(Strict):
     """What segments of fast signals look like, one row a segment, for models that read tables."""
 
@@ -138,8 +186,15 @@ class SignalFeatures(Strict):
     )
     waveform: bool = Field(True, description="Add level and shape of the waveform.")
     bands_hz: tuple[float, ...] = Field((), description="Edges of bands; add the logarithm of each band's share.")
+    spectrum: bool = Field(False, description="Add the shape of the spectrum: centroid, spread … entropy.")
+    peaks: int = Field(0, ge=0, le=20, description="Add frequency and amplitude of so many strongest lines.")
     envelope: EnvelopeLines | None = Field(None, description="Add the lines of a bearing's envelope spectrum.")
     wavelets: WaveletPackets | None = Field(None, description="Add wavelet-packet energies.")
+    spectral_kurtosis: SpectralKurtosis | None = Field(None, description="Add how impulsive the signal is in bands.")
+    orders: ShaftOrders | None = Field(None, description="Add the power in bands of orders of the shaft.")
+    tacho: Tacho | None = Field(
+        None, description="Read the column of the shaft's speed as a tachometer's pulses, not as turns a minute."
+    )
     settings: bool = Field(False, description="Add the operating settings themselves.")
     statics: bool = Field(False, description="Add the columns that never change: they may name the recording.")
     derived: tuple[Derived, ...] = Field((), description="Columns computed from others, which become sensors.")
@@ -151,11 +206,31 @@ class SignalFeatures(Strict):
 
     @model_validator(mode="after")
     def _something(self) -> SignalFeatures:
-        if not (self.waveform or self.bands_hz or self.envelope or self.wavelets):
-            raise ValueError("no features: ask for waveform, bands_hz, envelope or wavelets")
-        if self.bands_hz and (len(self.bands_hz) < 2 or list(self.bands_hz) != sorted(set(self.bands_hz))):
-            raise ValueError(f"bands_hz must be two or more ascending edges, got {list(self.bands_hz)}")
+        frequency = self.bands_hz or self.spectrum or self.peaks or self.spectral_kurtosis
+        if not (self.waveform or frequency or self.envelope or self.wavelets or self.orders):
+            raise ValueError("no features: ask for waveform, bands_hz, envelope, wavelets, orders …")
+        if self.bands_hz:
+            _check_edges("bands_hz", self.bands_hz)
+        if self.spectral_kurtosis is not None and 8 * self.spectral_kurtosis.frame > self.segment:
+            raise ValueError(
+                f"a kurtosis over few frames says nothing: segment must be 8 of spectral_kurtosis.frame "
+                f"or more, {8 * self.spectral_kurtosis.frame}"
+            )
+        if len({one.shaft_speed for one in (self.envelope, self.orders) if one is not None}) > 1:
+            raise ValueError("envelope and orders name two columns of the shaft's speed: there is one shaft")
+        if self.tacho is not None and self.shaft_speed is None:
+            raise ValueError("tacho says how the column of the shaft's speed is read, and nothing here reads one")
         return self
+
+    @property
+    def shaft_speed(self) -> str | None:
+        """Column with the shaft's speed, if a feature reads it."""
+        return next((one.shaft_speed for one in (self.envelope, self.orders) if one is not None), None)
+
+
+def _check_edges(name: str, edges: tuple[float, ...]) -> None:
+    if len(edges) < 2 or list(edges) != sorted(set(edges)):
+        raise ValueError(f"{name} must be two or more ascending edges, got {list(edges)}")
 
 
 Features = Annotated[SequenceFeatures | StatisticsFeatures | SignalFeatures, Field(discriminator="kind")]

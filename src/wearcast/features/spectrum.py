@@ -21,7 +21,9 @@ __all__ = [
     "Spectrum",
     "Window",
     "band_energies",
+    "band_kurtosis",
     "band_names",
+    "kurtosis_names",
     "peak_names",
     "power_spectrum",
     "shape_features",
@@ -130,18 +132,24 @@ def band_energies(spectrum: Spectrum, edges_hz: Sequence[float], *, relative: bo
         UsageError: the edges do not ascend or pass half the sampling rate.
         FleetError: the segments are too short for a band to hold a bin.
     """
-    edges = check_edges(edges_hz, float(spectrum.frequencies_hz[-1]))
-    first = np.searchsorted(spectrum.frequencies_hz, edges * (1 - 1e-12))
-    first[-1] = np.searchsorted(spectrum.frequencies_hz, edges[-1] * (1 + 1e-12), side="right")
+    first = _first_bins(spectrum.frequencies_hz, edges_hz)
+    energies = np.add.reduceat(spectrum.power[:, : first[-1]], first[:-1], axis=1)
+    return over(energies, np.broadcast_to(_total(spectrum.power), energies.shape)) if relative else energies
+
+
+def _first_bins(frequencies_hz: NDArray[np.float64], edges_hz: Sequence[float]) -> NDArray[np.int64]:
+    """Where each band begins, and behind the last bin of the last one."""
+    edges = check_edges(edges_hz, float(frequencies_hz[-1]))
+    first = np.searchsorted(frequencies_hz, edges * (1 - 1e-12))
+    first[-1] = np.searchsorted(frequencies_hz, edges[-1] * (1 + 1e-12), side="right")
     empty = np.flatnonzero(np.diff(first) == 0)
     if len(empty):
         raise FleetError(
-            f"no bin of the spectrum lies in it: bins are {spectrum.resolution_hz:g} Hz apart",
+            f"no bin of the spectrum lies in it: bins are {frequencies_hz[1]:g} Hz apart",
             where=f"band {edges[empty[0]]:g} to {edges[empty[0] + 1]:g} Hz",
             hint="take longer segments or wider bands",
         )
-    energies = np.add.reduceat(spectrum.power[:, : first[-1]], first[:-1], axis=1)
-    return over(energies, np.broadcast_to(_total(spectrum.power), energies.shape)) if relative else energies
+    return first
 
 
 def peak_names(count: int) -> tuple[str, ...]:
@@ -253,6 +261,24 @@ def spectral_kurtosis(
     kurtosis = over((power**2).mean(axis=1), mean**2) - 2
     frequencies = np.arange(frame // 2 + 1) * (rate / frame)
     return frequencies.astype(np.float64), np.asarray(kurtosis, dtype=np.float64)
+
+
+def kurtosis_names(edges_hz: Sequence[float]) -> tuple[str, ...]:
+    """Names of the columns of `band_kurtosis`, in order."""
+    return tuple(f"spectral_kurtosis_{low:g}_{high:g}_hz" for low, high in itertools.pairwise(edges_hz))
+
+
+def band_kurtosis(
+    segments: ArrayLike, sampling_rate_hz: float, edges_hz: Sequence[float], *, frame: int
+) -> NDArray[np.float64]:
+    """The greatest spectral kurtosis in each band; arguments as for `spectral_kurtosis` and `band_energies`.
+
+    Returns:
+        `(n, n_bands)`, columns as `kurtosis_names` says; NaN where a band has no power.
+    """
+    frequencies, kurtosis = spectral_kurtosis(segments, sampling_rate_hz, frame=frame)
+    first = _first_bins(frequencies, edges_hz)
+    return np.asarray(np.fmax.reduceat(kurtosis[:, : first[-1]], first[:-1], axis=1))
 
 
 def _sides(samples: int) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ from wearcast.features import (
     window_shares,
     window_statistics,
 )
+from wearcast.features.order_tracking import tacho_speed_hz
 from wearcast.features.rolling import difference, difference_names, lag, lag_names
 from wearcast.features.signal import channel_names
 from wearcast.windows import Channels, Preprocessing
@@ -106,10 +107,14 @@ def _describe(
     channels: Channels, rows: NDArray[np.int64], length: int, features: SignalFeatures
 ) -> NDArray[np.float32]:
     at = rows[:, None] + np.arange(1 - length, 1)
-    rate, speed = channels.sampling_rate_hz, channels.shaft_hz
+    rate, tacho = channels.sampling_rate_hz, features.tacho
     if rate is None:
         raise FleetError("the sampling rate is not known")
-    shaft = None if speed is None else speed[at].astype(np.float64)
+    shaft = None if channels.shaft is None else channels.shaft[at].astype(np.float64)
+    if shaft is not None and tacho is not None:
+        shaft = tacho_speed_hz(
+            shaft, rate, threshold=tacho.threshold, pulses_per_revolution=tacho.pulses_per_revolution
+        )
     signals = (channels.values[:, i][at] for i in range(channels.n_sensors))
     return np.concatenate([signal_features(signal, features, rate, shaft) for signal in signals], axis=1)
 

@@ -51,7 +51,7 @@ class Channels:
         known_future: positions of the known-future values, calendar marks last.
         units: names of the units, `n_units`.
         sampling_rate_hz: of the readings, for features of fast signals.
-        shaft_hz: turns of the shaft a second at each row, `(n_rows,)`, for such features.
+        shaft: turns of the shaft a second at each row, `(n_rows,)`, or the signal of its tachometer, for such features.
         calendar: what the calendar marks are beyond the end of a unit; None if they are not asked for.
     """
 
@@ -66,7 +66,7 @@ class Channels:
     known_future: list[int]
     units: tuple[UnitId, ...] = ()
     sampling_rate_hz: float | None = None
-    shaft_hz: NDArray[np.float32] | None = None
+    shaft: NDArray[np.float32] | None = None
     calendar: Calendar | None = None
     n_masks: int = 0
 

@@ -184,10 +184,8 @@ class Preprocessing(Strict):
 
     @property
     def shaft_speed(self) -> str | None:
-        """Column with the shaft's turns a minute, if a feature reads it."""
-        if not isinstance(self.features, SignalFeatures) or self.features.envelope is None:
-            return None
-        return self.features.envelope.shaft_speed
+        """Column with the speed of the shaft, if a feature reads it."""
+        return self.features.shaft_speed if isinstance(self.features, SignalFeatures) else None
 
     # ------------------------------------------------------------------ applying
 
@@ -222,7 +220,7 @@ class Preprocessing(Strict):
             known_future=[*planned, *range(marks, marks + len(self.features.calendar))],
             units=fleet.units,
             sampling_rate_hz=self.sampling_rate_hz,
-            shaft_hz=None if self.shaft_speed is None else _turns_a_second(fleet, self.shaft_speed),
+            shaft=_shaft(fleet, self.features),
             calendar=self._calendar(fleet),
         )
         self._fill(channels, fleet, without)
@@ -320,12 +318,12 @@ def _signals(fleet: Fleet, features: Features) -> tuple[str, ...]:
         raise FleetError(
             f"there is no sensor {unknown[0]!r}; there are {', '.join(fleet.schema.sensors)}", where=fleet.name
         )
-    speed = None if features.envelope is None else features.envelope.shaft_speed
+    speed = features.shaft_speed
     if speed is not None and (speed not in fleet.frame.columns or not fleet.frame[speed].dtype.is_numeric()):
         raise FleetError(
             f"there is no column {speed!r} with the speed of the shaft; there are {', '.join(fleet.frame.columns)}",
             where=fleet.name,
-            hint="set features.envelope.shaft_speed to a column of turns a minute",
+            hint="set shaft_speed, of features.envelope or features.orders, to a column of numbers",
         )
     return tuple(name for name in features.channels or fleet.schema.sensors if name != speed)
 
@@ -362,8 +360,12 @@ def _step_s(fleet: Fleet) -> float:
     return float(np.median(within)) / 1e6
 
 
-def _turns_a_second(fleet: Fleet, column: str) -> NDArray[np.float32]:
-    return np.asarray(fleet.frame[column].to_numpy() / 60, dtype=np.float32)
+def _shaft(fleet: Fleet, features: Features) -> NDArray[np.float32] | None:
+    """What `Channels.shaft` holds; pulses are read segment by segment, or a speed would know the next pulse."""
+    if not isinstance(features, SignalFeatures) or features.shaft_speed is None:
+        return None
+    read = fleet.frame[features.shaft_speed].to_numpy()
+    return np.asarray(read if features.tacho is not None else read / 60, dtype=np.float32)
 
 
 def _sampling_rate(fleet: Fleet, features: Features) -> float | None:
