@@ -447,3 +447,10 @@ def test_schema_describes_the_keys_and_lets_a_file_extend():
     assert schema["$defs"]["Tft"]["properties"]["d_model"]["description"] == "Hidden size."
     assert "required" not in schema
     assert {part["$ref"] for part in schema["properties"]["backbone"]["anyOf"]} == {"#/$defs/Tft", "#/$defs/Cnn"}
+
+
+def test_schema_of_a_file_that_is_one_of_several_models():
+    schema = json_schema(Plan, Window)
+    assert {part["$ref"] for part in schema["anyOf"]} == {"#/$defs/Plan", "#/$defs/Window"}
+    for name in ("Plan", "Window"):
+        assert next(iter(schema["$defs"][name]["properties"])) == "extends"

@@ -58,9 +58,9 @@ def schema() -> None:
     """  # noqa: D301
     from wearcast.cli.output import print_json
     from wearcast.config.writing import json_schema
-    from wearcast.training import Experiment
+    from wearcast.training import Ensemble, Experiment
 
-    print_json(json_schema(Experiment))
+    print_json(json_schema(Experiment, Ensemble))
 
 
 @config_app.command()

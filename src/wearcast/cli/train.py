@@ -47,8 +47,8 @@ def train(
     place = out or Path("runs") / f"{experiment.name}-seed{experiment.seed}"
     spare_other_folders(place)
     say(f"training {experiment.name} on {experiment.dataset.name}, seed {experiment.seed}")
-    if not resume and _checkpoint(place).exists():
-        say(f"starting anew without --resume: the checkpoints in {_checkpoint(place).parent} are dropped")
+    if not resume and (left := _left_behind(place)):
+        say(f"starting anew without --resume: {left} in {_work(place)} are dropped")
     try:
         bundle = run_training(experiment, out=place, resume=resume, force=force, progress=progress)
     except (KeyboardInterrupt, SystemExit) as stop:
@@ -58,16 +58,26 @@ def train(
     _report(bundle, as_json=as_json)
 
 
-def _checkpoint(place: Path) -> Path:
-    """Where training leaves its last checkpoint until the bundle is written."""
-    return place.resolve().with_name(f"{place.resolve().name}.work") / "last.ckpt"
+def _work(place: Path) -> Path:
+    """Where training leaves what is finished until the bundle is written."""
+    return place.resolve().with_name(f"{place.resolve().name}.work")
+
+
+def _left_behind(place: Path) -> str | None:
+    """What an interrupted training left: checkpoints, or of an ensemble its finished models."""
+    if (_work(place) / "last.ckpt").exists():
+        return "the checkpoints"
+    models = len(list((_work(place) / "models").glob("*/bundle.json")))
+    begun = any((_work(place) / "models").glob("*.work/last.ckpt"))
+    return f"the {models} finished models" if models else "the checkpoints" if begun else None
 
 
 def _say_how_to_go_on(place: Path) -> None:
     from wearcast.cli.output import say
 
-    if _checkpoint(place).exists():
-        say(f"stopped; the last checkpoint is in {_checkpoint(place).parent}: the same command with --resume goes on")
+    if left := _left_behind(place):
+        said = "the last checkpoint is" if left == "the checkpoints" else f"{left} are"
+        say(f"stopped; {said} in {_work(place)}: the same command with --resume goes on")
     else:
         say("stopped before the first checkpoint; the same command starts anew")
 
@@ -89,6 +99,7 @@ def spare_other_folders(place: Path) -> None:
 
 
 def _report(bundle: Bundle, *, as_json: bool) -> None:
+    from wearcast.bundle import EnsembleManifest
     from wearcast.cli.output import print_json, print_table, say
 
     manifest = bundle.manifest
@@ -104,9 +115,15 @@ def _report(bundle: Bundle, *, as_json: bool) -> None:
                 "dataset": manifest.data.name,
                 "metrics": manifest.metrics,
                 "training": manifest.training,
+                **({"members": manifest.members} if isinstance(manifest, EnsembleManifest) else {}),
             }
         )
         return
     print_table("On the validation units", ["metric", "value"], list(manifest.metrics.items()))
+    if isinstance(manifest, EnsembleManifest):
+        figures = list(next(iter(manifest.members.values())))
+        rows = [(name, *figure.values()) for name, figure in manifest.members.items()]
+        print_table("Members, on units that they had not seen", ["member", *figures], rows)
+        say(f"all of them: {manifest.training['models']} models, {manifest.training['latency_ms']} ms a forecast")
     say(f"bundle: {bundle.path}")
     say(f"next:   wearcast evaluate {bundle.path}")

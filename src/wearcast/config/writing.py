@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from wearcast.config.document import YamlLoader
 from wearcast.config.inheritance import EXTENDS
@@ -54,21 +56,20 @@ def _kind_first(value: Any) -> Any:
     return [_kind_first(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def json_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """The JSON Schema of a configuration file: the model, and `extends`, which is resolved before the model sees it.
+def json_schema(*models: type[BaseModel]) -> dict[str, Any]:
+    """The JSON Schema of a file that is one of the models, with `extends`, which is resolved before a model sees it.
 
     A file that extends another need not repeat what is required, so nothing is required; which of several models a
     mapping is may be said by the file below, so `oneOf` is relaxed to `anyOf`.
     """
-    schema = _relaxed(model.model_json_schema())
+    schema = _relaxed(TypeAdapter(reduce(or_, models)).json_schema())
     name = {"type": "string", "minLength": 1}
-    schema["properties"] = {
-        EXTENDS: {
-            "description": "Name of a recipe or path of a file to start from, or a list of them, later over earlier.",
-            "anyOf": [name, {"type": "array", "items": name, "minItems": 1}],
-        },
-        **schema.get("properties", {}),
+    extends = {
+        "description": "Name of a recipe or path of a file to start from, or a list of them, later over earlier.",
+        "anyOf": [name, {"type": "array", "items": name, "minItems": 1}],
     }
+    for file in [schema] if "properties" in schema else [schema["$defs"][model.__name__] for model in models]:
+        file["properties"] = {EXTENDS: extends, **file["properties"]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 

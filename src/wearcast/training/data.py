@@ -26,6 +26,8 @@ class LabelledBatch(NamedTuple):
     known_future: Tensor | None
     answer: Tensor
     known: Tensor
+    unit: Tensor
+    """Position of each window's unit among the fleet's, `(n,)`."""
 
 
 class LabelledWindows(Dataset[LabelledBatch]):
@@ -49,6 +51,7 @@ class LabelledWindows(Dataset[LabelledBatch]):
             known_future=None if future is None else torch.from_numpy(future),
             answer=torch.from_numpy(answer.astype(np.int64 if answer.dtype.kind == "i" else np.float32)),
             known=torch.from_numpy(known),
+            unit=torch.from_numpy(self.windows.channels.unit_of(self.windows.rows[index])),
         )
 
 

@@ -17,6 +17,9 @@ from wearcast.training.experiment import Optimiser, TrainerSpec
 
 __all__ = ["ForecastModule"]
 
+NAMED = 5
+"""Units of a batch that a complaint names."""
+
 
 class ForecastModule(lightning.LightningModule):
     """Trains a `ForecastNetwork`; `history` holds the metrics of each finished epoch."""
@@ -32,6 +35,7 @@ class ForecastModule(lightning.LightningModule):
         n_deviations: int,
         sensor_of: Sequence[int],
         exact: Sequence[bool],
+        units: Sequence[int | str],
         seed: int,
     ) -> None:
         """Around a network.
@@ -43,6 +47,7 @@ class ForecastModule(lightning.LightningModule):
             n_sensors, n_deviations: the first channels are the sensors, the next their deviations.
             sensor_of: the sensor that each channel tells of, by its number; -1 where it is of none.
             exact: whether each channel is free of errors of measurement, and so of noise.
+            units: names of the units that are trained on, for complaints.
             seed: of noise and dropout.
         """
         super().__init__()
@@ -50,6 +55,7 @@ class ForecastModule(lightning.LightningModule):
         self.loss = loss
         self.optimiser = optimiser
         self.spec = trainer
+        self.units = units
         self.seed = seed
         offset_sd = torch.zeros(network.inputs.n_past)
         offset_sd[:n_sensors] = trainer.level_noise
@@ -79,7 +85,7 @@ class ForecastModule(lightning.LightningModule):
         raw = self.step_raw(past, batch.mask, batch.static, batch.known_future)
         loss: Tensor = self.loss(raw.float(), batch.answer, batch.known)[0]
         if not torch.isfinite(loss):
-            raise self._diverged("the loss", loss)
+            raise self._diverged("the loss", loss, batch.unit)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.past))
         return loss
 
@@ -102,10 +108,16 @@ class ForecastModule(lightning.LightningModule):
         there[:, -1] = True
         return past * there[:, self.sensor_of].unsqueeze(1)
 
-    def _diverged(self, what: str, value: Tensor) -> TrainingError:
+    def _diverged(self, what: str, value: Tensor, unit: Tensor | None = None) -> TrainingError:
+        where = f"epoch {self.current_epoch}, step {self.global_step}"
+        if unit is not None:
+            names = [str(self.units[i]) for i in sorted(set(unit.tolist()))]
+            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            where += f", a batch of units {', '.join(names[:NAMED])}{more}"
+        kept = "; --resume goes on from the epoch before" if self.current_epoch else ""
         return TrainingError(
-            f"{what} is {value.item()} at epoch {self.current_epoch}, step {self.global_step}",
-            hint="lower optimiser.learning_rate, or look for wild values with `wearcast datasets check`",
+            f"{what} is {value.item()} at {where}",
+            hint=f"lower optimiser.learning_rate, or look for wild values with `wearcast datasets check`{kept}",
         )
 
     def validation_step(self, batch: LabelledBatch, batch_idx: int) -> None:

@@ -117,6 +117,7 @@ def train_network(
         n_deviations=n_sensors if experiment.features.deviation else 0,
         sensor_of=preprocessing.sensor_of,
         exact=preprocessing.exact,
+        units=seen.windows.channels.units,
         seed=experiment.seed,
     )
     # At the end of whole epochs: a training resumed from within one would not be what the unbroken one was.

@@ -227,7 +227,9 @@ def test_a_loss_that_is_no_number_names_its_step_and_keeps_the_last_good_checkpo
         "_noisy",
         lambda self, past, mask: past * float("nan") if self.current_epoch == 2 else past,
     )
-    with pytest.raises(TrainingError, match=r"the loss is nan at epoch 2, step \d+.*learning_rate"):
+    with pytest.raises(
+        TrainingError, match=r"the loss is nan at epoch 2, step \d+, a batch of units \d.*learning_rate.*--resume"
+    ):
         fit(make_noisy_experiment(), tmp_path)
     assert ForecastModule.training_step is step
     for name in ("last.ckpt", "best.ckpt"):
