@@ -37,7 +37,7 @@ class Derived(Strict):
     """One computed column: `scale · operation(columns)`, then its distance from a centre, then its share of a limit."""
 
     name: str = Field(min_length=1, description="What the column is called; it becomes a sensor.")
-    operation: Literal["product", "sum", "difference", "ratio", "change"]
+    operation: Literal["product", "sum", "difference", "ratio", "change", "maximum"]
     columns: tuple[str, ...] = Field(
         min_length=1, description="Sensors or settings, in order; two for a difference or a ratio, one for a change."
     )
@@ -72,6 +72,8 @@ class Derived(Strict):
                 first = first * column
             elif self.operation == "sum":
                 first = first + column
+            elif self.operation == "maximum":
+                first = np.maximum(first, column)
             elif self.operation in ("difference", "change"):
                 first = first - column
             else:

@@ -68,6 +68,7 @@ def common_parameters(spec: LightGbm, n_rows: int, seed: int) -> dict[str, Any]:
         "bagging_freq": 1,
         "lambda_l2": spec.l2,
         "max_bin": spec.bins,
+        "min_data_in_bin": 3 if spec.bins <= 255 else 1,  # LightGBM's own; where more bins are asked for, all of them
         "num_threads": spec.threads,
         "seed": seed,
         "deterministic": True,

@@ -37,6 +37,7 @@ def make_fleet(**changes: object) -> Fleet:
     [
         (Derived(name="x", operation="product", columns=("torque", "speed")), [10, 40, 0, 160, 250]),
         (Derived(name="x", operation="sum", columns=("torque", "speed", "torque")), [12, 24, 6, 48, 60]),
+        (Derived(name="x", operation="maximum", columns=("torque", "speed")), [10, 20, 3, 40, 50]),
         (Derived(name="x", operation="difference", columns=("speed", "torque"), scale=2), [18, 36, -6, 72, 90]),
         (Derived(name="x", operation="ratio", columns=("torque", "speed")), [0.1, 0.1, np.nan, 0.1, 0.1]),
         (Derived(name="x", operation="change", columns=("torque",)), [np.nan, 1, 1, np.nan, 1]),
@@ -55,7 +56,7 @@ def test_a_derived_column_is_what_its_formula_says(derived: Derived, expected: l
     assert fleet.schema.sensors == ("torque", "speed", "x")
 
 
-@pytest.mark.parametrize("operation", ["product", "sum", "difference"])
+@pytest.mark.parametrize("operation", ["product", "sum", "difference", "maximum"])
 def test_a_missing_reading_makes_a_missing_value(operation: str):
     fleet = make_fleet(torque=[1.0, None, 3.0, 4.0, 5.0])
     one = Derived.model_validate({"name": "x", "operation": operation, "columns": ("torque", "speed")})
