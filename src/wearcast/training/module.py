@@ -69,6 +69,9 @@ class ForecastModule(lightning.LightningModule):
         of = torch.tensor([n_sensors if sensor < 0 else sensor for sensor in sensor_of])
         self.register_buffer("sensor_of", of, persistent=False)
         self.sensor_of: Tensor
+        is_mask = torch.tensor([sensor >= 0 and sure for sensor, sure in zip(sensor_of, exact, strict=True)])
+        self.register_buffer("is_mask", is_mask, persistent=False)
+        self.is_mask: Tensor
         self.n_sensors = n_sensors
         self.history: list[dict[str, float]] = []
         self.step_raw = torch.compile(network.raw) if trainer.compile else network.raw
@@ -96,17 +99,22 @@ class ForecastModule(lightning.LightningModule):
         return past + (noise + offset) * mask.unsqueeze(2)
 
     def _without_some(self, past: Tensor) -> Tensor:
-        """Sensors are missing from a whole window: level, deviation and mask are 0, as if there had been no reading.
+        """Sensors are missing as the preprocessing would show it, half of them all along, half from a step on.
 
+        The first are 0 in level, deviation and mask; the others hold level and deviation from then on, with mask 0.
         Each window draws its own share, so that windows with all sensors, as most are in service, are seen often: with
         one share for all windows the error on good data was far greater. The rest is not scaled up.
         """
         if self.spec.sensor_dropout == 0:
             return past
-        share = self.spec.sensor_dropout * torch.rand(len(past), 1, device=past.device)
-        there = torch.rand(len(past), self.n_sensors + 1, device=past.device) >= share
-        there[:, -1] = True
-        return past * there[:, self.sensor_of].unsqueeze(1)
+        (n, steps, _), device = past.shape, past.device
+        share = self.spec.sensor_dropout * torch.rand(n, 1, device=device)
+        struck = torch.rand(n, self.n_sensors + 1, device=device) < share
+        struck[:, -1] = False
+        last = (2 * steps * torch.rand(n, self.n_sensors + 1, device=device)).long() - steps  # negative: none at all
+        last = torch.where(struck, last, steps)[:, None, self.sensor_of]
+        held = past.gather(1, last.clamp(0, steps - 1)) * ((last >= 0) & ~self.is_mask)
+        return torch.where(torch.arange(steps, device=device)[:, None] > last, held, past)
 
     def _diverged(self, what: str, value: Tensor, unit: Tensor | None = None) -> TrainingError:
         where = f"epoch {self.current_epoch}, step {self.global_step}"

@@ -49,22 +49,28 @@ def make_module(**trainer: Any) -> tuple[ForecastModule, Preprocessing]:
     return module, preprocessing
 
 
-def test_a_sensor_is_there_or_missing_for_a_whole_window_with_its_deviation_and_its_mask() -> None:
+def test_sensors_are_missing_all_along_or_from_a_step_on_with_deviation_and_mask() -> None:
+    """Against a plain reading of what may come of each sensor of each window."""
     module, preprocessing = make_module(sensor_dropout=0.8, **SILENT)
     torch.manual_seed(0)
-    past = torch.rand(500, 7, len(preprocessing.names)) + 0.5
-    found = module._without_some(past)
-    kept = (found == past).all(dim=1)
-    assert (kept | (found == 0).all(dim=1)).all()
-    of = torch.tensor(preprocessing.sensor_of)
+    n, steps = 600, 7
+    past = torch.rand(n, steps, len(preprocessing.names)) + 0.5
+    found, of = module._without_some(past), torch.tensor(preprocessing.sensor_of)
+    assert torch.equal(found[:, :, of == -1], past[:, :, of == -1])  # age, the setting and its mask
+    fates = torch.empty(n, 3, dtype=torch.long)
     for sensor in range(3):
-        same = kept[:, of == sensor]
-        assert same.shape[1] == 3  # level, deviation, mask
-        assert (same.all(dim=1) | ~same.any(dim=1)).all()
-        assert same.float().mean().item() == pytest.approx(0.6, abs=0.06)  # half of the largest share is missing
-    assert 0.2 < kept.all(dim=1).float().mean().item() < 0.45  # 0.6³ = 0.22 if all windows had one share
-    assert kept[:, of == -1].all()  # age, the setting and its mask
-    assert len({tuple(row) for row in kept[:, :3].tolist()}) == 8  # each for itself
+        now, before = (values[:, :, of == sensor] for values in (found, past))  # level, deviation, mask
+        given = (now == before).all(dim=2).sum(dim=1)  # readings until it falls silent
+        for window, count in enumerate(given.tolist()):
+            held = before[window, count - 1] * torch.tensor([1.0, 1.0, 0.0]) if count else torch.zeros(3)
+            assert torch.equal(now[window, :count], before[window, :count])
+            assert torch.equal(now[window, count:], held.expand(steps - count, 3))
+        fates[:, sensor] = given
+    assert (fates == 0).float().mean().item() == pytest.approx(0.2, abs=0.04)  # half of half of the largest share
+    assert ((fates > 0) & (fates < steps)).float().mean().item() == pytest.approx(0.2 * 6 / 7, abs=0.04)
+    untouched = (fates == steps).all(dim=1).float().mean().item()
+    assert untouched > 0.3  # 0.6³ = 0.22 if all windows had one share
+    assert len({tuple(row) for row in (fates == 0).tolist()}) == 8  # each for itself
 
 
 def test_without_dropout_no_random_number_is_drawn() -> None:
