@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from functools import cached_property
 from typing import Literal
 
 import polars as pl
@@ -128,11 +127,6 @@ class Ai4iDataset(Strict):
     def name(self) -> str:
         """What a user types for it."""
         return "ai4i"
-
-    @cached_property
-    def card(self) -> DatasetCard:
-        """Source, licence, paper and columns."""
-        return CARD
 
     def load(self, split: Literal["train", "test", "all"] = "train") -> Fleet:
         """The records for training, those held back, or all.

@@ -9,7 +9,6 @@ The published `readme.txt` swaps the numbers of training and test engines of FD0
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Literal
 
 import polars as pl
@@ -171,11 +170,6 @@ class CmapssDataset(Strict):
         """
         with open_archive(dataset_dir(CARD.name), f"train_{self.subset}.txt") as archive:
             return load_subset(archive, self.subset, split)
-
-    @cached_property
-    def card(self) -> DatasetCard:
-        """Source, licence, paper and columns."""
-        return CARD
 
 
 def load_subset(archive: Archive, subset: Subset, split: Literal["train", "test", "all"]) -> Fleet:

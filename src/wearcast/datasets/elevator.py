@@ -22,7 +22,6 @@ no reading is in both parts. With `all`, it is one history.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -106,11 +105,6 @@ class ElevatorDataset(Strict):
     def name(self) -> str:
         """What a user types for it."""
         return "elevator"
-
-    @cached_property
-    def card(self) -> DatasetCard:
-        """Source, licence, paper and columns."""
-        return CARD
 
     def load(self, split: Literal["train", "test", "all"] = "train") -> Fleet:
         """The first samples, those held back, or all; see the module on what the parts share.

@@ -8,7 +8,6 @@ month being 30 days; the last months of the file are used by nobody.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
 from typing import Literal
 
 import polars as pl
@@ -114,11 +113,6 @@ class Etth1Dataset(Strict):
         fleet = Fleet.from_frame(rows, unit="unit", time="time", sensors=COLUMNS, events="censored", name=name)
         changes = {"units_of_measure": {} if self.standardised else CARD.units_of_measure, "sampling_rate_hz": 1 / 3600}
         return replace(fleet, schema=fleet.schema.model_copy(update=changes))
-
-    @cached_property
-    def card(self) -> DatasetCard:
-        """Source, licence, paper and columns."""
-        return CARD
 
 
 def _read(data: bytes, where: str) -> pl.DataFrame:

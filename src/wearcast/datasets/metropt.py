@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
 from typing import Literal
 
 import polars as pl
@@ -238,11 +237,6 @@ class MetroptDataset(Strict):
     def name(self) -> str:
         """What a user types for it."""
         return f"metropt/{self.version}"
-
-    @cached_property
-    def card(self) -> DatasetCard:
-        """Source, licence, paper and columns."""
-        return CARD
 
     @property
     def sensors(self) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -115,11 +114,6 @@ class SimulatedDataset(Strict):
                 events.append(_events(histories, first, truth=part == "test"))
         name = self.name if split == "all" else f"{self.name} {split}"
         return _fleet(pl.concat(readings), pl.concat(events), name)
-
-    @cached_property
-    def card(self) -> DatasetCard:
-        """Licence, paper and columns."""
-        return CARD
 
     def histories(self, split: Literal["train", "test"], units: range) -> Histories:
         """The histories of some units of a split, with what no sensor shows: health and life.

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -131,11 +130,6 @@ class SkfDataset(Strict):
     def name(self) -> str:
         """What a user types for it."""
         return "skf"
-
-    @cached_property
-    def card(self) -> DatasetCard:
-        """Source, licence and columns."""
-        return CARD
 
     def load(self, split: Literal["train", "test", "all"] = "train") -> Fleet:
         """The recordings to train on, to test on, or all that are chosen; a unit's name is the publisher's label.

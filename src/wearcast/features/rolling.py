@@ -18,10 +18,8 @@ __all__ = [
     "difference_names",
     "lag",
     "lag_names",
-    "rolling_extreme_names",
     "rolling_extremes",
     "rolling_median",
-    "rolling_median_names",
 ]
 
 _BLOCK: Final = 1 << 22
@@ -94,11 +92,6 @@ def difference(
     return np.asarray(np.tile(values[rows], len(steps)) - earlier, dtype=np.float32)
 
 
-def rolling_extreme_names(channels: Sequence[str], scales: Sequence[int]) -> tuple[str, ...]:
-    """Names of the columns of `rolling_extremes`, in order."""
-    return tuple(f"{channel}_{kind}_{w}" for w in scales for kind in ("min", "max") for channel in channels)
-
-
 def rolling_extremes(
     values: NDArray[np.float32], start: NDArray[np.int64], rows: NDArray[np.int64], scales: Sequence[int]
 ) -> NDArray[np.float32]:
@@ -114,7 +107,7 @@ def rolling_extremes(
         scales: window lengths in readings; a window is shorter at the beginning of a unit.
 
     Returns:
-        `(n, n_channels * 2 * n_scales)`, columns as `rolling_extreme_names` says; NaN where all readings are missing.
+        `(n, n_scales * 2 * n_channels)`, of each scale first all the least; NaN where all readings are missing.
 
     Raises:
         UsageError: there is no window length, or one below 1.
@@ -151,11 +144,6 @@ def _extremes(
     return found
 
 
-def rolling_median_names(channels: Sequence[str], scales: Sequence[int]) -> tuple[str, ...]:
-    """Names of the columns of `rolling_median`, in order."""
-    return tuple(f"{channel}_median_{w}" for w in scales for channel in channels)
-
-
 def rolling_median(
     values: NDArray[np.float32], start: NDArray[np.int64], rows: NDArray[np.int64], scales: Sequence[int]
 ) -> NDArray[np.float32]:
@@ -168,7 +156,7 @@ def rolling_median(
         scales: window lengths in readings; a window is shorter at the beginning of a unit.
 
     Returns:
-        `(n, n_channels * n_scales)`, columns as `rolling_median_names` says; NaN where all readings are missing.
+        `(n, n_scales * n_channels)`; NaN where all readings are missing.
 
     Raises:
         UsageError: there is no window length, or one below 1.

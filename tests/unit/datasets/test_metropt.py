@@ -290,7 +290,6 @@ def test_the_card_describes_every_column():
     assert set(CARD.units_of_measure) == {*ANALOGUE, *DIGITAL, *GPS, "readings"}
     assert set(CARD.descriptions) == {*CARD.units_of_measure, "timestamp"}
     assert MetroptDataset(version="2").name == "metropt/2"
-    assert MetroptDataset().card is CARD
 
 
 @real

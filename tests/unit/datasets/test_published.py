@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wearcast.datasets.ai4i import Ai4iDataset
-from wearcast.datasets.elevator import ElevatorDataset
+from wearcast.datasets.catalogue import SETS
 from wearcast.datasets.published import check_rows, line_of, read_cells
 from wearcast.errors import FormatError
 
@@ -36,7 +35,9 @@ def test_a_table_without_rows_is_refused():
         check_rows(read_cells(b"a;b\n", separator=";", where="file"), None, where="file")
 
 
-@pytest.mark.parametrize(("dataset", "name"), [(Ai4iDataset(), "ai4i"), (ElevatorDataset(), "elevator")])
-def test_a_set_has_a_name_and_a_card(dataset, name):
-    assert dataset.name == dataset.card.name == dataset.kind == name
-    assert dataset.card.files[0].columns
+@pytest.mark.parametrize("declared", SETS, ids=lambda one: one.card.name)
+def test_what_a_set_is_loaded_as_carries_the_name_of_its_card(declared):
+    for variant in declared.variants:
+        assert variant.kind == declared.card.name
+        assert variant.name.split("/")[0] == declared.card.name
+    assert declared.card.built_in or declared.card.files

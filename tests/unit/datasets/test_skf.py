@@ -242,7 +242,6 @@ def test_the_card_describes_every_column(home):
     _write(home, (105,))
     fleet = SkfDataset(channels=("DE", "FE", "BA")).load("train")
     assert set(CARD.descriptions) == set(fleet.frame.columns) - {"unit", "time"}
-    assert SkfDataset().card is CARD
     assert SkfDataset().name == "skf"
 
 
