@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,8 @@ from wearcast.errors import FormatError
 __all__ = ["CsvBlocks", "with_points"]
 
 BLOCK_BYTES = 16 << 20
-PIECE_BYTES = 1 << 17
-"""Of a block in which something is wrong, so much is looked at together."""
+PIECE_BYTES = 1 << 16
+"""So much around something that is wrong is read row by row."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +53,16 @@ class CsvBlocks:
         with self.path.open("rb") as file:
             for _ in range(self.header_lines):
                 file.readline()
-            line, apart = self.header_lines + 1, 0
-            while block := _take(file, PIECE_BYTES if file.tell() < apart else BLOCK_BYTES):
+            line, size = self.header_lines + 1, BLOCK_BYTES
+            while block := _take(file, size):
                 rows = block.count(b"\n") + (not block.endswith(b"\n"))
                 table = self._parsed(block, rows)
                 if table is not None:
                     parts.append(readable(table, self.numeric, range(line, line + rows), skipped))
-                    line += rows
-                elif file.tell() > apart and len(block) > PIECE_BYTES:
-                    apart = file.tell()
-                    file.seek(apart - len(block))
+                    line, size = line + rows, min(2 * size, BLOCK_BYTES)
+                elif size > PIECE_BYTES:  # closer to what is wrong, by halves
+                    size = max(size // 2, PIECE_BYTES)
+                    file.seek(-len(block), os.SEEK_CUR)
                 else:
                     table, lines, line = self._by_row(block, file, line, skipped)
                     parts.append(readable(table, self.numeric, lines, skipped))
