@@ -13,6 +13,7 @@ from wearcast.cli.datasets import datasets_app
 from wearcast.cli.demo import demo
 from wearcast.cli.evaluate import evaluate
 from wearcast.cli.predict import predict
+from wearcast.cli.select import select
 from wearcast.cli.train import train
 
 __all__ = ["app"]
@@ -60,3 +61,4 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(predict)
 app.command()(compare)
+app.command()(select)
