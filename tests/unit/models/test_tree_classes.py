@@ -111,3 +111,17 @@ def test_progress_is_told_fold_by_fold() -> None:
         spec, table, answer, unit, weight=np.ones(2), seed=0, on_fold=lambda done, total: told.append((done, total))
     )
     assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_more_bins_find_a_limit_that_few_records_lie_beyond() -> None:
+    """255 bins by rank leave one or two to the last hundredth of the rows."""
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(6000, 1)).astype(np.float32)
+    answer = (table[:, 0] > np.sort(table[:, 0])[-31]).astype(np.int64)
+    spec = LightGbm(folds=2, n_trees=20, learning_rate=0.3, max_leaves=4, min_leaf_rows=2, feature_share=1, threads=1)
+    wrong = []
+    for bins in (255, 4000):
+        fine = spec.model_copy(update={"bins": bins, "row_share": 1.0})
+        fitted = cross_fit_classes(fine, table, answer, np.arange(6000, dtype=np.int32), weight=np.ones(2), seed=0)
+        wrong.append(int((fitted.out_of_fold.argmax(axis=1) != answer).sum()))
+    assert wrong[1] <= 3 < wrong[0]
