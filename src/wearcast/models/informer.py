@@ -10,6 +10,8 @@ attention) and `embedding` (values, position, time marks):
 - The decoder's start token is a share of the context, and not read beyond it. What the last decoder layer would compute
   of the start token is left out, for nothing reads it.
 - The last projection is the head's, which gives quantiles.
+- With `centred`, which is off unless asked for, the network reads deviations from the mean of the window, and the mean
+  stands beside the state for the head to add: Liu et al. 2022, "Non-stationary Transformers", NeurIPS, without scale.
 - Without a horizon there is no decoder: the state is a linear map of the encoder's last step and of its mean.
 """
 
@@ -182,7 +184,8 @@ class InformerBackbone(BackboneModule):
     def __init__(self, spec: Informer, inputs: Inputs) -> None:
         """Built for windows of one length."""
         super().__init__()
-        self.d_state, self.n_static = spec.d_model, inputs.n_static
+        self.n_static, self.centred = inputs.n_static, spec.centred
+        self.d_state = spec.d_model + (inputs.n_past if spec.centred else 0)
         self.decodes = inputs.prediction_length > 0
         self.n_known_future = inputs.n_known_future if self.decodes else 0
         self.embed = SequenceEmbedding(
@@ -195,21 +198,31 @@ class InformerBackbone(BackboneModule):
     def forward(
         self, past: Tensor, mask: Tensor, static: Tensor | None = None, known_future: Tensor | None = None
     ) -> Tensor:
-        """State at the last reading, or at the last step of the horizon if there is one, `(batch, d_model)`."""
+        """State at the last reading, or at the last step of the horizon if there is one, `(batch, d_state)`."""
         return self.decode(past, mask, static, known_future)[:, -1]
 
     def decode(
         self, past: Tensor, mask: Tensor, static: Tensor | None = None, known_future: Tensor | None = None
     ) -> Tensor:
-        """State at each step of the horizon (or at the last reading), `(batch, max(prediction_length, 1), d_model)`.
+        """State at each step of the horizon (or at the last reading), `(batch, max(prediction_length, 1), d_state)`.
 
         Raises:
             ModelError: a covariate that the model was built for is missing.
         """
         self._check(static, known_future)
         padded = None if unpadded(mask) else mask
+        level = mean_of_real(past, padded).unsqueeze(1) if self.centred else None
+        if level is not None:
+            past = past - level
         if padded is not None:
             past = past.masked_fill(~padded.unsqueeze(2), 0.0)
+        states = self._states(past, padded, static, known_future)
+        return states if level is None else torch.cat([states, level.expand(-1, states.shape[1], -1)], dim=2)
+
+    def _states(
+        self, past: Tensor, padded: Tensor | None, static: Tensor | None, known_future: Tensor | None
+    ) -> Tensor:
+        """What the network itself says, `(batch, steps, d_model)`."""
         memory, memory_mask = self.encoder(self.embed(past, None, static), padded)
         if self.decoder is not None:
             states: Tensor = self.decoder(past, padded, static, known_future, memory, memory_mask)

@@ -71,7 +71,8 @@ class HorizonHead(Head):
         super().__init__()
         self.decoded = decoded
         self.shape = (prediction_length, n_columns)
-        self.dropout = nn.Dropout(dropout)
+        # A decoder's states are projected as they are, as in the papers: dropping a level or a trend would move it.
+        self.dropout = nn.Dropout(0.0 if decoded else dropout)
         n_outputs = n_columns if decoded else prediction_length * n_columns
         self.project = QuantileHead(d_state, levels=levels, n_outputs=n_outputs)
 

@@ -99,6 +99,7 @@ class Informer(Strict):
     factor: int = Field(5, ge=1, description="Active queries and sampled keys: so often the logarithm of the length.")
     distil: bool = Field(True, description="Halve the steps between encoder layers.")
     label_share: float = Field(0.5, gt=0, le=1, description="Share of the context that the decoder starts from.")
+    centred: bool = Field(False, description="Read deviations from the mean of the window; the head adds the mean.")
     dropout: Share = 0.1
 
     @model_validator(mode="after")

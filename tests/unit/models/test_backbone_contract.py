@@ -10,7 +10,7 @@ import torch
 from tests.fixtures.experiments import SMALL
 
 from wearcast.models.network import ForecastNetwork
-from wearcast.models.spec import Backbone, Inputs, Network, Tft
+from wearcast.models.spec import Backbone, Informer, Inputs, Network, Tft
 from wearcast.models.time_to_event import TimeToEventHead, TimeToEventLoss
 from wearcast.training.export import export_network
 from wearcast.windows import WindowBatch
@@ -28,7 +28,10 @@ SHAPES = {
 
 # With everything a graph can hold; the shared bundle of the TFT holds what this one has, but for the second layer.
 DEEP: dict[tuple[str, str], Backbone] = {
-    ("tft", "static and future"): Tft(d_model=8, n_heads=2, n_lstm_layers=2, dropout=0.0)
+    ("tft", "static and future"): Tft(d_model=8, n_heads=2, n_lstm_layers=2, dropout=0.0),
+    ("informer", "static and future"): Informer(
+        d_model=8, n_heads=2, n_encoder_layers=3, n_decoder_layers=2, factor=1, centred=True, dropout=0.0
+    ),
 }
 
 

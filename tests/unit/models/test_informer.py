@@ -175,12 +175,14 @@ def test_the_convolution_is_circular() -> None:
     torch.testing.assert_close(convolve(x), expected.transpose(1, 2))
 
 
-def make_backbone(**changes: int) -> InformerBackbone:
+def make_backbone(*, centred: bool = False) -> InformerBackbone:
     """A small one with a horizon, statics and known-future columns, away from its initial zeros and ones."""
     torch.manual_seed(0)
-    sizes = {"n_past": 4, "n_static": 2, "n_known_future": 1, "prediction_length": 6, "context_length": 14} | changes
-    spec = Informer(d_model=8, n_heads=2, n_encoder_layers=3, n_decoder_layers=2, d_feed_forward=12, factor=1)
-    backbone = InformerBackbone(spec, Inputs.model_validate(sizes))
+    inputs = Inputs(n_past=4, n_static=2, n_known_future=1, prediction_length=6, context_length=14)
+    spec = Informer(
+        d_model=8, n_heads=2, n_encoder_layers=3, n_decoder_layers=2, d_feed_forward=12, factor=1, centred=centred
+    )
+    backbone = InformerBackbone(spec, inputs)
     for parameter in backbone.parameters():
         parameter.data.add_(0.1 * torch.randn_like(parameter))
     return backbone.eval()
@@ -214,6 +216,19 @@ def test_padded_windows_in_a_batch_change_no_whole_window() -> None:
     mixed = backbone.decode(past, mask, static, known)
     torch.testing.assert_close(mixed[:2], whole[:2], atol=1e-5, rtol=1e-4)
     assert not torch.allclose(mixed[2], whole[2])
+
+
+def test_a_centred_network_hands_the_level_on_and_reads_the_rest() -> None:
+    """Another level of the real steps moves the last numbers of the state by as much, and nothing else."""
+    backbone = make_backbone(centred=True)
+    past, mask = torch.randn(3, 14, 4), torch.ones(3, 14, dtype=torch.bool)
+    mask[2, :9] = False
+    static, known = torch.randn(3, 2), torch.randn(3, 6, 1)
+    first, higher = (backbone.decode(past + level, mask, static, known) for level in (0.0, 2.5))
+    assert first.shape == (3, 6, 8 + 4)
+    torch.testing.assert_close(higher[:, :, :8], first[:, :, :8], atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(higher[:, :, 8:], first[:, :, 8:] + 2.5)
+    torch.testing.assert_close(first[2, 0, 8:], past[2, 9:].mean(dim=0))
 
 
 def test_heads_that_do_not_divide_are_refused() -> None:
