@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from wearcast.config import nearest
 from wearcast.config.checking import parse
 from wearcast.config.inheritance import load, overrides, put, replace
-from wearcast.datasets import ColumnMapping, FailureTable, FilesDataset
+from wearcast.datasets import ColumnMapping, FailureTable, FilesDataset, Layout
 from wearcast.datasets.endings import Ending
 from wearcast.datasets.sqltable import is_url, whole_url
 from wearcast.errors import ConfigError
@@ -111,25 +111,33 @@ def _shared(document: Document) -> Document:
 
 def _at_home(experiment: E, document: Document) -> E:
     """The experiment with whole paths; see `_located`."""
-    if not isinstance(experiment.dataset, FilesDataset):
-        return experiment
-    return experiment.model_copy(update={"dataset": _located(experiment.dataset, document)})
+    dataset = experiment.dataset
+    if isinstance(dataset, FilesDataset):
+        return experiment.model_copy(update={"dataset": _located(dataset, document)})
+    if isinstance(dataset, Layout):
+        here = dataset.model_copy(update={"source": _whole(dataset.source, document, "source")})
+        return experiment.model_copy(update={"dataset": here})
+    return experiment
+
+
+def _whole(path: str, document: Document, *trail: str | int) -> str:
+    """A path relative to the file that says it, and to the working directory if a flag does, as a whole one."""
+    place = document.place(("dataset", *trail))
+    folder = Path() if place.line is None else Path(place.source).parent
+    if is_url(path):
+        return whole_url(path, folder)
+    full = folder / Path(path).expanduser()
+    return str(full.parent.resolve() / full.name)  # a link keeps its name: it may point elsewhere tomorrow
 
 
 def _located(dataset: FilesDataset, document: Document) -> FilesDataset:
     """The data set with whole paths, and with the mapping itself where its file was named.
 
-    A path is relative to the file that says it, and to the working directory if a flag does. The experiment that the
-    bundle keeps can then be evaluated from anywhere.
+    The experiment that the bundle keeps can then be evaluated from anywhere.
     """
 
     def whole(path: str, *trail: str | int) -> str:
-        place = document.place(("dataset", *trail))
-        folder = Path() if place.line is None else Path(place.source).parent
-        if is_url(path):
-            return whole_url(path, folder)
-        full = folder / Path(path).expanduser()
-        return str(full.parent.resolve() / full.name)  # a link keeps its name: it may point elsewhere tomorrow
+        return _whole(path, document, *trail)
 
     def each(paths: str | tuple[str, ...], key: str) -> str | tuple[str, ...]:
         if isinstance(paths, str):

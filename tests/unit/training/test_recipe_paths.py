@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from wearcast.config.writing import to_yaml
 from wearcast.datasets import ColumnMapping, FailureTable, FilesDataset
 from wearcast.errors import ConfigError
-from wearcast.training import Experiment
+from wearcast.training import Ensemble, Experiment
 from wearcast.training.recipes import load_experiment
 
 BASE = """extends: lightgbm
@@ -35,7 +36,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path.resolve()
 
 
-def files(experiment: Experiment) -> FilesDataset:
+def files(experiment: Experiment | Ensemble) -> FilesDataset:
     assert isinstance(experiment.dataset, FilesDataset)
     return experiment.dataset
 
@@ -116,3 +117,14 @@ def test_trees_have_no_focal_loss():
 
     with pytest.raises(ConfigError, match="no focal loss"):
         load_experiment("ai4i-failure", ("target.focal_gamma=2",))
+
+
+@pytest.mark.parametrize("keys", [{"kind": "lookout"}, {"kind": "recordings", "sampling_rate_hz": 9}])
+def test_a_layouts_path_is_relative_to_its_file_or_to_the_working_directory(project: Path, keys: dict[str, object]):
+    (project / "own.yaml").write_text(f"extends: lightgbm\ndataset: {json.dumps({**keys, 'source': 'pump-7'})}\n")
+    flagged = ("--source", {**keys, "source": "here"})
+    found = (load_experiment("../own.yaml").dataset, load_experiment("lightgbm", dataset=flagged).dataset)
+    assert [getattr(one, "source", None) for one in found] == [
+        str(project / "pump-7"),
+        str(project / "elsewhere" / "here"),
+    ]
