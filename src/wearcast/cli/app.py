@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from wearcast import __version__
+from wearcast.cli.benchmark import benchmark
 from wearcast.cli.compare import compare
 from wearcast.cli.config_commands import config_app
 from wearcast.cli.datasets import datasets_app
@@ -62,3 +63,4 @@ app.command()(evaluate)
 app.command()(predict)
 app.command()(compare)
 app.command()(select)
+app.command()(benchmark)

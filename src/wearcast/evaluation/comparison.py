@@ -46,6 +46,17 @@ class Spread:
     worst: float
     values: tuple[float, ...]
 
+    @classmethod
+    def of(cls, figure: Figure, values: tuple[float, ...]) -> Spread:
+        """Of at least one value."""
+        return cls(
+            mean=float(np.mean(values)),
+            sd=float(np.std(values, ddof=1)) if len(values) > 1 else None,
+            best=min(values, key=figure.badness),
+            worst=max(values, key=figure.badness),
+            values=values,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """As in `compare --json`."""
         return {**self.__dict__, "values": list(self.values)}
@@ -295,13 +306,7 @@ def _group(members: list[AnyEvaluation], costs: list[Cost], scores: Floats | Non
         if len(values) < len(members):
             metrics[figure.name] = None
             continue
-        metrics[figure.name] = Spread(
-            mean=float(np.mean(values)),
-            sd=float(np.std(values, ddof=1)) if len(values) > 1 else None,
-            best=min(values, key=figure.badness),
-            worst=max(values, key=figure.badness),
-            values=values,
-        )
+        metrics[figure.name] = Spread.of(figure, values)
     return Group(
         recipe=first.recipe,
         dataset=first.dataset,
