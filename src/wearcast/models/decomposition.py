@@ -6,6 +6,8 @@ NeurIPS, equation 1; reference code: thuml/Autoformer (`layers/Autoformer_EncDec
 - The average with repeated ends is one product with a constant matrix, three times as fast as pooling at these lengths.
 - Windows may be padded on the left: the first real step is repeated over the padding, so that what is real has the
   decomposition that it has alone.
+- The last step is taken away before and put back after, so that the season of a constant series is zero, not what
+  rounding leaves: the norm behind the layers would make something of that.
 """
 
 from __future__ import annotations
@@ -66,11 +68,13 @@ class SeriesDecomposition(nn.Module):
 
     def forward(self, x: Tensor, steps: RealSteps | None) -> tuple[Tensor, Tensor]:
         """Season and trend; what they are at padded steps means nothing."""
+        level = x[:, -1:]
+        x = x - level
         if steps is not None:
             at = steps.first.view(-1, 1, 1).expand(-1, 1, x.shape[2])
             x = torch.where(steps.mask.unsqueeze(2), x, x.gather(1, at))
         trend = torch.matmul(self.average, x)
-        return x - trend, trend
+        return x - trend, trend + level
 
 
 class SeasonalNorm(nn.Module):

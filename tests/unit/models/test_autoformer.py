@@ -21,7 +21,7 @@ from wearcast.models.auto_correlation import (
     correlation_by_fft,
     number_of_delays,
 )
-from wearcast.models.autoformer import AutoformerBackbone
+from wearcast.models.autoformer import AutoformerBackbone, DecoderLayer
 from wearcast.models.decomposition import SeasonalNorm, SeriesDecomposition, real_steps
 
 Array = NDArray[Any]
@@ -61,7 +61,8 @@ def slow_auto_correlation(query: Array, key: Array, value: Array, factor: float)
     best = np.argsort(-likeness)[: number_of_delays(len(query), factor)]
     weight = np.exp(likeness[best] - likeness[best].max())
     weight /= weight.sum()
-    return np.sum([w * np.roll(value, -delay, axis=0) for w, delay in zip(weight, best, strict=True)], axis=0)
+    rolled = np.stack([np.roll(value, -delay, axis=0) for delay in best])
+    return np.asarray(np.tensordot(weight, rolled, axes=1))
 
 
 @pytest.mark.parametrize("width", [1, 4, 5, 25])
@@ -108,8 +109,8 @@ def test_auto_correlation_is_the_papers(n_heads: int, padded: bool) -> None:
         series = x[row, mask[row]]
         query, (key, value) = layer.query(series), layer.key_value(series).chunk(2, dim=1)
         heads = [
-            slow_auto_correlation(*(part.detach().numpy() for part in parts), 1.7)
-            for parts in zip(*(part.chunk(n_heads, dim=1) for part in (query, key, value)), strict=True)
+            slow_auto_correlation(q.detach().numpy(), k.detach().numpy(), v.detach().numpy(), 1.7)
+            for q, k, v in zip(*(part.chunk(n_heads, dim=1) for part in (query, key, value)), strict=True)
         ]
         expected = layer.output(torch.from_numpy(np.concatenate(heads, axis=1))).detach()
         torch.testing.assert_close(found[row, mask[row]], expected, atol=1e-5, rtol=1e-5)
@@ -195,7 +196,8 @@ def test_the_trend_begins_with_the_mean_of_the_real_steps() -> None:
     """With what the layers add silenced, the state's trend is the mean that equation 2 continues the series with."""
     backbone = make_backbone(4)
     for layer in backbone.decoder:
-        layer.project_trend.neighbours.weight.data.zero_()  # type: ignore[union-attr]
+        assert isinstance(layer, DecoderLayer)
+        layer.project_trend.neighbours.weight.data.zero_()
     past, mask = torch.randn(5, LENGTH, 3), padded_mask(5)
     trend = backbone.decode(past, mask)[:, :, -3:]
     for row in range(5):
