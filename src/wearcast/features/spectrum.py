@@ -60,7 +60,12 @@ class Spectrum:
     @property
     def amplitude(self) -> Floats:
         """Height of the sine that would make each bin, `(n, bins)`: a sine of amplitude a on a bin reads a."""
-        return np.sqrt(self.power * (_sides(self.samples) * self.noise_bandwidth).astype(self.power.dtype))
+        return self.amplitudes(0, self.power.shape[1])
+
+    def amplitudes(self, first: int, stop: int) -> Floats:
+        """`amplitude` of the bins from `first` to before `stop`."""
+        sides = _sides(self.samples)[first:stop]
+        return np.sqrt(self.power[:, first:stop] * (sides * self.noise_bandwidth).astype(self.power.dtype))
 
 
 def power_spectrum(segments: ArrayLike, sampling_rate_hz: float, *, window: Window = "hann") -> Spectrum:
@@ -81,9 +86,9 @@ def power_spectrum(segments: ArrayLike, sampling_rate_hz: float, *, window: Wind
     x = check_segments(segments, shortest=4)
     samples = x.shape[1]
     weights = _weights(window, samples)
-    taper = weights.astype(x.dtype)
     squares = float(weights @ weights)
-    scale = (_sides(samples) / (samples * squares)).astype(x.dtype)
+    # Scaled before the transform, as if each bin stood for two; the few that do not are halved behind it.
+    taper = (weights * np.sqrt(2 / (samples * squares))).astype(x.dtype)
     power = np.empty((len(x), samples // 2 + 1), dtype=x.dtype)
     for block in blocks(x):
         centred = x[block] - x[block].mean(axis=1, keepdims=True)
@@ -91,7 +96,7 @@ def power_spectrum(segments: ArrayLike, sampling_rate_hz: float, *, window: Wind
         parts = transform.view(x.dtype)
         np.square(parts, out=parts)
         np.add(parts[:, ::2], parts[:, 1::2], out=power[block])
-        power[block] *= scale
+    power[:, _sides(samples) == 1] /= 2
     return Spectrum(
         frequencies_hz=np.arange(samples // 2 + 1) * (rate / samples),
         power=power,
@@ -194,27 +199,35 @@ def shape_names() -> tuple[str, ...]:
     )
 
 
-def shape_features(spectrum: Spectrum) -> Floats:
+def shape_features(spectrum: Spectrum, *, entropy: bool = True) -> Floats:
     """Moments and entropy of the spectrum as a distribution p_k = P_k / Σ P over frequency, 0 Hz left out.
 
     Centroid μ = Σ f p, spread σ = √Σ (f − μ)² p, skewness Σ (f − μ)³ p / σ³, kurtosis Σ (f − μ)⁴ p / σ⁴ (G. Peeters,
     "A large set of audio features", IRCAM 2004, §6.1); entropy −Σ p ln p / ln K with K bins, 0 for one line and 1 for
     a flat spectrum (T. Inouye et al., Electroencephalography and Clinical Neurophysiology 79 (1991)).
 
+    Args:
+        spectrum: of n segments.
+        entropy: whether it is wanted, which takes as long as the moments.
+
     Returns:
-        `(n, 5)`, columns as `shape_names` says; NaN for a segment without power.
+        `(n, 5)`, columns as `shape_names` says, or `(n, 4)` without the entropy; NaN for a segment without power.
     """
     power = spectrum.power[:, 1:]
-    out = np.empty((len(power), 5), dtype=power.dtype)
+    out = np.empty((len(power), 4 + entropy), dtype=power.dtype)
     scale = spectrum.frequencies_hz[-1]
+    f = (spectrum.frequencies_hz[1:] / scale).astype(power.dtype)
     for block in blocks(power):
-        out[block] = _shape(power[block], (spectrum.frequencies_hz[1:] / scale).astype(power.dtype))
+        p, out[block, :4] = _moments(power[block], f)
+        if entropy:
+            logarithm = np.log(np.maximum(p, np.finfo(p.dtype).tiny))
+            out[block, 4] = -np.vecdot(p, logarithm) / np.log(p.shape[1])
     out[:, :2] *= power.dtype.type(scale)
     return out
 
 
-def _shape(power: Floats, f: Floats) -> Floats:
-    """Shapes of a block of spectra over frequencies from 0 to 1."""
+def _moments(power: Floats, f: Floats) -> tuple[Floats, Floats]:
+    """A block of spectra over frequencies from 0 to 1 as distributions, and their four moments."""
     total = _total(power)
     p = power * over(np.ones_like(total), total)
     centroid = np.vecdot(p, f)
@@ -222,12 +235,10 @@ def _shape(power: Floats, f: Floats) -> Floats:
     weighted = p * distance
     variance = np.vecdot(weighted, distance)
     np.multiply(weighted, distance, out=weighted)
-    squares = np.square(distance)
-    third, fourth = np.vecdot(weighted, distance), np.vecdot(weighted, squares)
-    logarithm = np.log(np.maximum(p, np.finfo(p.dtype).tiny))
-    entropy = -np.vecdot(p, logarithm) / np.log(p.shape[1])
+    third = np.vecdot(weighted, distance)
+    fourth = np.vecdot(weighted, np.square(distance, out=distance))
     wide = np.where(variance > 1e-10, variance, 0).astype(p.dtype)
-    return np.stack([centroid, np.sqrt(variance), over(third, wide**1.5), over(fourth, wide**2), entropy], axis=1)
+    return p, np.stack([centroid, np.sqrt(variance), over(third, wide**1.5), over(fourth, wide**2)], axis=1)
 
 
 def spectral_kurtosis(

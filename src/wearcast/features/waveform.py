@@ -9,11 +9,13 @@ approach to intelligent fault diagnosis of rotating machinery", Expert Systems w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from wearcast.errors import UsageError
 from wearcast.features.segments import Floats, blocks, check_segments, is_flat, over
 
 __all__ = ["waveform_features", "waveform_names"]
@@ -38,7 +40,7 @@ def waveform_names() -> tuple[str, ...]:
     return _NAMES
 
 
-def waveform_features(segments: ArrayLike, *, centred: bool = True) -> Floats:
+def waveform_features(segments: ArrayLike, *, centred: bool = True, names: Sequence[str] = _NAMES) -> Floats:
     """Level and shape of each segment.
 
     With x the samples of a segment, μ and σ their mean and (biased) standard deviation:
@@ -55,22 +57,29 @@ def waveform_features(segments: ArrayLike, *, centred: bool = True) -> Floats:
     Args:
         segments: `(n, samples)`.
         centred: take the segment's mean off first, as an AC-coupled accelerometer does.
+        names: which features, all unless given; what is not asked for takes no time.
 
     Returns:
-        `(n, 11)`, columns as `waveform_names` says.
+        `(n, len(names))`.
 
     Raises:
+        UsageError: there is no such feature.
         FleetError: a segment is shorter than two samples or holds NaN.
     """
+    unknown = [name for name in names if name not in _NAMES]
+    if unknown:
+        raise UsageError(f"there is no waveform feature {unknown[0]!r}", hint=f"one of {', '.join(_NAMES)}")
     x = check_segments(segments)
-    out = np.empty((len(x), len(_NAMES)), dtype=x.dtype)
+    out = np.empty((len(x), len(names)), dtype=x.dtype)
     for block in blocks(x):
-        _describe(x[block], centred, out[block])
+        found = _describe(x[block], centred, frozenset(names))
+        for i, name in enumerate(names):
+            out[block, i] = found[name]
     return out
 
 
-def _describe(x: Floats, centred: bool, out: Floats) -> None:
-    """Write the features of a block of segments."""
+def _describe(x: Floats, centred: bool, names: frozenset[str]) -> dict[str, Floats]:
+    """The features of a block of segments, at least those that are asked for."""
     samples = x.shape[1]
     ones = np.ones(samples, dtype=x.dtype)  # a product with ones adds up faster than a sum
     mean, highest, lowest = x.mean(axis=1), x.max(axis=1), x.min(axis=1)
@@ -81,30 +90,34 @@ def _describe(x: Floats, centred: bool, out: Floats) -> None:
     if centred:
         x, deviation[flat] = deviation, 0
         highest, lowest = (np.where(flat, 0, side - mean).astype(x.dtype) for side in (highest, lowest))
-    magnitude = np.abs(x)
     peak = np.maximum(highest, -lowest)
-    mean_absolute = magnitude @ ones / samples
     rms = np.sqrt(mean_square if centred else np.vecdot(x, x) / samples)
     rms[peak == 0] = 0
-    root = np.sqrt(magnitude, out=magnitude) @ ones / samples
-    out[:, 0] = rms
-    out[:, 1] = peak
-    out[:, 2] = highest - lowest
-    out[:, 3] = mean_absolute
-    out[:, 4] = over(peak, rms)
-    out[:, 5] = over(rms, mean_absolute)
-    out[:, 6] = over(peak, mean_absolute)
-    out[:, 7] = over(peak, root * root)
-    out[:, 10] = _crossings(x) / (samples - 1)
-    # Scaled by the standard deviation first, so that no fourth power overflows.
-    z = np.divide(deviation, np.where(flat, 1, sd)[:, None].astype(x.dtype), out=deviation)
-    squares = z * z
-    out[:, 8] = np.where(flat, np.nan, np.vecdot(squares, z) / samples)
-    out[:, 9] = np.where(flat, np.nan, np.vecdot(squares, squares) / samples)
+    found = {"rms": rms, "peak": peak, "peak_to_peak": highest - lowest, "crest_factor": over(peak, rms)}
+    if names & {"mean_absolute", "shape_factor", "impulse_factor", "clearance_factor"}:
+        magnitude = np.abs(x)
+        mean_absolute = magnitude @ ones / samples
+        root = np.sqrt(magnitude, out=magnitude) @ ones / samples
+        found |= {"mean_absolute": mean_absolute, "shape_factor": over(rms, mean_absolute)}
+        found |= {"impulse_factor": over(peak, mean_absolute), "clearance_factor": over(peak, root * root)}
+    if "zero_crossing_rate" in names:
+        found["zero_crossing_rate"] = _crossings(x) / (samples - 1)
+    if names & {"skewness", "kurtosis"}:
+        # Scaled by the standard deviation first, so that no fourth power overflows.
+        z = np.divide(deviation, np.where(flat, 1, sd)[:, None].astype(x.dtype), out=deviation)
+        squares = z * z
+        found["skewness"] = np.where(flat, np.nan, np.vecdot(squares, z) / samples)
+        found["kurtosis"] = np.where(flat, np.nan, np.vecdot(squares, squares) / samples)
+    return found
 
 
-def _crossings(x: Floats) -> NDArray[np.int64]:
+def _crossings(x: Floats) -> Floats:
     """How often each row changes its sign; counted eight at a time."""
-    negative = x < 0
-    changes = np.packbits(negative[:, 1:] != negative[:, :-1], axis=1)
-    return np.asarray(np.bitwise_count(changes).sum(axis=1, dtype=np.int64))
+    signs = np.packbits(x < 0, axis=1)  # the first sample in the highest bit
+    before = signs >> 1
+    before[:, 1:] |= signs[:, :-1] << 7
+    before[:, 0] |= signs[:, 0] & 0x80  # the first sample has none before it
+    changes = signs ^ before
+    if spare := -x.shape[1] % 8:
+        changes[:, -1] &= 0xFF << spare & 0xFF
+    return np.asarray(np.bitwise_count(changes).sum(axis=1, dtype=x.dtype))

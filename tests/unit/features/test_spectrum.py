@@ -163,3 +163,10 @@ def test_segments_and_windows_are_checked():
         power_spectrum(np.ones((2, 3)), RATE)
     with pytest.raises(UsageError, match="no window"):
         power_spectrum(sine(50)[None, :], RATE, window="kaiser")  # type: ignore[arg-type]
+
+
+def test_a_part_of_the_amplitudes_and_shapes_is_that_part_of_all():
+    """For those who want no more of them."""
+    found = power_spectrum(np.random.default_rng(0).standard_normal((3, 200)), 1000.0)
+    np.testing.assert_array_equal(found.amplitudes(5, 20), found.amplitude[:, 5:20])
+    np.testing.assert_array_equal(shape_features(found, entropy=False), shape_features(found)[:, :4])

@@ -103,3 +103,13 @@ def test_a_missing_sample_is_named():
 def test_what_is_no_segment_is_refused(segments, error):
     with pytest.raises(error, match="segment"):
         waveform_features(segments)
+
+
+def test_only_what_is_asked_for_and_in_that_order():
+    """A part of the features is that part of all, and a name that is none is refused."""
+    x = np.random.default_rng(0).standard_normal((3, 203)).astype(np.float32)
+    every = dict(zip(waveform_names(), waveform_features(x).T, strict=True))
+    for names in (("kurtosis", "rms"), ("zero_crossing_rate",), ("clearance_factor", "peak_to_peak")):
+        np.testing.assert_array_equal(waveform_features(x, names=names).T, [every[name] for name in names])
+    with pytest.raises(UsageError, match="no waveform feature 'rsm'"):
+        waveform_features(x, names=("rsm",))
