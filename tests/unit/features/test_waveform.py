@@ -16,8 +16,8 @@ from wearcast.features.waveform import waveform_features, waveform_names
 SAMPLES = arrays(np.float64, (3, 16), elements=st.floats(-10, 10).map(lambda value: round(value, 3)))
 
 
-def features_of(segment: np.ndarray, **options: bool) -> dict[str, float]:
-    return dict(zip(waveform_names(), waveform_features(segment[None, :], **options)[0].tolist(), strict=True))
+def features_of(segment: np.ndarray, *, centred: bool = True) -> dict[str, float]:
+    return dict(zip(waveform_names(), waveform_features(segment[None, :], centred=centred)[0].tolist(), strict=True))
 
 
 def test_a_sine_has_the_factors_of_the_textbook():
