@@ -38,6 +38,7 @@ from wearcast.forecast import Forecast
 from wearcast.inference import Engine, OnnxSession, Output, PooledEngine
 from wearcast.target import Target
 from wearcast.windows import Preprocessing, WindowSpec
+from wearcast.writing import why_not
 
 __all__ = [
     "Bundle",
@@ -291,9 +292,9 @@ def write_bundle(path: str | Path) -> Iterator[Path]:
         scratch = Path(tempfile.mkdtemp(prefix=f".{root.name}.", suffix=".partial", dir=root.parent))
         lock = _lock(scratch)
     except OSError as error:
-        blocked = isinstance(error, FileExistsError | NotADirectoryError)
-        why = "a folder above it is a file" if blocked else error.strerror or error
-        raise BundleError(f"cannot write here: {why}", where=str(path), hint="give another folder") from error
+        raise BundleError(
+            f"cannot write here: {why_not(error)}", where=str(path), hint="give another folder"
+        ) from error
     try:
         yield scratch
         files = sorted(path for path in scratch.rglob("*") if path.is_file())

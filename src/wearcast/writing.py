@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wearcast.errors import UsageError
 
-__all__ = ["replace_file", "write_whole"]
+__all__ = ["replace_file", "why_not", "write_whole"]
 
 
 def replace_file(path: Path, content: bytes | memoryview) -> None:
@@ -42,6 +42,11 @@ def write_whole(path: Path, content: bytes) -> None:
     try:
         replace_file(path, content)
     except OSError as error:
-        blocked = isinstance(error, FileExistsError | NotADirectoryError)
-        why = "a folder above it is a file" if blocked else error.strerror or error
-        raise UsageError(f"cannot be written: {why}", where=str(path), hint="name another place") from error
+        raise UsageError(f"cannot be written: {why_not(error)}", where=str(path), hint="name another place") from error
+
+
+def why_not(error: OSError) -> str:
+    """Why a place cannot be written, in words."""
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return "a folder above it is a file"
+    return error.strerror or str(error)

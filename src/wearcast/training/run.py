@@ -15,8 +15,12 @@ from wearcast.training.ensemble import train_ensemble
 from wearcast.training.experiment import Ensemble, Experiment
 from wearcast.training.one_model import train_model
 from wearcast.windows import split_units
+from wearcast.writing import why_not
 
 __all__ = ["train"]
+
+NOTE = "experiment.json"
+"""Says in a work directory whose checkpoints these are."""
 
 
 def train(
@@ -53,11 +57,16 @@ def train(
     check_place(root)
     fleet = experiment.dataset.load("train") if fleet is None else fleet
     work = _work_directory(root, experiment, fleet, resume=resume)
-    if isinstance(experiment, Ensemble):
-        train_ensemble(experiment, fleet, root, work=work, resume=resume, progress=progress)
-    else:
-        split = split_units(fleet, experiment.split, experiment.seed, experiment.target)
-        train_model(experiment, fleet, split, root, work=work, resume=resume, progress=progress)
+    try:
+        if isinstance(experiment, Ensemble):
+            train_ensemble(experiment, fleet, root, work=work, resume=resume, progress=progress)
+        else:
+            split = split_units(fleet, experiment.split, experiment.seed, experiment.target)
+            train_model(experiment, fleet, split, root, work=work, resume=resume, progress=progress)
+    except BaseException:
+        if {path.name for path in work.glob("*")} == {NOTE}:  # nothing to go on from
+            shutil.rmtree(work, ignore_errors=True)
+        raise
     shutil.rmtree(work, ignore_errors=True)
     return load_bundle(root)
 
@@ -68,7 +77,7 @@ def _work_directory(root: Path, experiment: Experiment | Ensemble, fleet: Fleet,
     if not _is_first_process(experiment):
         return work
     identity = json.dumps({"experiment": experiment.record(), "data": fleet.fingerprint}, sort_keys=True)
-    note = work / "experiment.json"
+    note = work / NOTE
     if work.exists() and not note.exists() and any(work.iterdir()):
         raise BundleError(
             "the place of the checkpoints holds something else", where=str(work), hint="give another folder"
@@ -84,8 +93,13 @@ def _work_directory(root: Path, experiment: Experiment | Ensemble, fleet: Fleet,
                 hint="train without --resume to start anew",
             )
     shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    note.write_text(identity, encoding="utf-8")
+    try:
+        work.mkdir(parents=True)
+        note.write_text(identity, encoding="utf-8")
+    except OSError as error:
+        raise BundleError(
+            f"cannot write here: {why_not(error)}", where=str(root), hint="give another folder"
+        ) from error
     return work
 
 
