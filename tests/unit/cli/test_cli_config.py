@@ -22,6 +22,8 @@ TARGETS = {
     "ai4i-failure": ("ai4i", "failure"),
     "ai4i-fault": ("ai4i", "fault"),
     "elevator-vibration": ("elevator", "sensor"),
+    "etth1-autoformer": ("etth1", "sensor"),
+    "etth1-informer": ("etth1", "sensor"),
     "metropt2-failure": ("metropt", "failure"),
     "metropt3-failure": ("metropt", "failure"),
 }
