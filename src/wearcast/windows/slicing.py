@@ -23,8 +23,8 @@ class WindowSpec(Strict):
     prediction_length: int = Field(0, ge=0, description="Steps ahead for which known-future columns are given.")
     whole: bool = Field(
         False,
-        description="Forecast only where the whole context is there, and judge future values only where all steps came, "
-        "as benchmarks do. A unit that is shorter is forecast at its last reading.",
+        description="Forecast only where the whole context is there, and judge future values only where all steps "
+        "came, as benchmarks do. A unit that is shorter is forecast at its last reading.",
     )
 
 
