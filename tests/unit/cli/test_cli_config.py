@@ -117,7 +117,8 @@ def test_show_as_yaml_and_json(run: Run):
 
 def test_schema_and_recipes(run: Run):
     schema = json.loads(run("config", "schema").out)
-    assert {"extends", "backbone", "dataset"} <= set(schema["properties"])
+    assert {"extends", "backbone", "dataset"} <= set(schema["$defs"]["Experiment"]["properties"])
+    assert {"extends", "members", "combine"} <= set(schema["$defs"]["Ensemble"]["properties"])
     assert "Peak of the schedule." in json.dumps(schema)
     listed = json.loads(run("config", "recipes", "--json").out)
     assert [entry["name"] for entry in listed] == list(recipe_names())
