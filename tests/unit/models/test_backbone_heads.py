@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from tests.fixtures.experiments import SMALL
 from tests.unit.models.test_backbone_contract import NETWORKS, make_batch
 
-from wearcast.inference import OnnxSession
 from wearcast.models.classes import ClassHead, ClassLoss
 from wearcast.models.network import BackboneModule, ForecastNetwork, Head, Loss
 from wearcast.models.quantile import HorizonHead, PinballLoss
 from wearcast.models.spec import Inputs, Network
-from wearcast.training.export import export_network
-from wearcast.windows import WindowBatch
 
 LEVELS = (0.1, 0.5, 0.9)
 N = 8
@@ -110,21 +105,3 @@ def test_padding_of_any_content_changes_nothing_over_the_horizon(kind: str) -> N
     batch = make_batch(inputs)
     dirty = torch.where(batch["mask"].unsqueeze(2), batch["past"], torch.tensor(7.0))
     torch.testing.assert_close(network(dirty, batch["mask"]), network(**batch))
-
-
-@pytest.mark.parametrize("kind", [kind for kind in NETWORKS if make_network(kind, "one step")[0].backbone.decodes])
-def test_a_decoded_horizon_of_one_step_is_exported_as_it_is(kind: str, tmp_path: Any) -> None:
-    """The shape that is easiest to lose; graphs of the other heads are held by the tests of whole trainings."""
-    head = "one step"
-    network, inputs = make_network(kind, head)
-    for parameter in network.eval().parameters():  # biases and norms away from their initial zeros and ones
-        parameter.data.add_(0.1 * torch.randn_like(parameter))
-    arrays: dict[str, Any] = {name: value.numpy() for name, value in make_batch(inputs).items()}
-    sample = WindowBatch(**{"static": None, "known_future": None, **arrays})
-    assert export_network(network, sample, tmp_path / "model.onnx") <= 1e-5
-    session = OnnxSession(tmp_path / "model.onnx")
-    for n in (1, 5):
-        batch = {name: value[:n] for name, value in make_batch(inputs, seed=n).items()}
-        got = session.run({name: value.numpy() for name, value in batch.items()})
-        assert got.shape == (n, *HEADS[head][1])
-        np.testing.assert_allclose(got, network(**batch).detach().numpy(), rtol=1e-4, atol=1e-5)
