@@ -97,7 +97,8 @@ def show(quality: QualityReport) -> None:
     ]
     if quality.time is not None:
         time = quality.time
-        facts.append(["step", f"{time.step:g} {time.unit}s, {time.jitter_share:.1%} are off it, {time.gaps:,} gaps"])
+        unit = time.unit if time.step == 1 else f"{time.unit}s"
+        facts.append(["step", f"{time.step:g} {unit}, {time.jitter_share:.1%} are off it, {time.gaps:,} gaps"])
     print_table(quality.name, ["", ""], facts)
     columns = [
         [
