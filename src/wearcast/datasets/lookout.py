@@ -277,7 +277,7 @@ def _joined(tables: dict[str, pl.DataFrame]) -> tuple[pl.DataFrame, list[str], l
         notes.append(Note("time_backwards", backwards, f"{backwards} times a row is earlier than the row before it"))
     doubled = sorted(column for column, count in counts.items() if count > 1)
     if doubled:
-        text = f"{len(doubled)} sensors are in several components and carry their names: {', '.join(doubled[:5])}"
+        text = f"sensors in several components carry the component's name, {len(doubled)}: {', '.join(doubled[:5])}"
         notes.append(Note("sensors_prefixed", len(doubled), text))
     parts: list[pl.DataFrame] = []
     for component, table in tables.items():
