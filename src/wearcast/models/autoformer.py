@@ -10,6 +10,8 @@ Deviations beside those of `decomposition`, `auto_correlation` and `embedding`:
 - The paper has no encoder alone. Without a horizon there is no decoder that would add up the trend that the encoder
   takes away, and wear is trend: the encoder then adds up a trend itself, in `d_model` dimensions, beginning with the
   embedded moving average of the inputs. Season and trend, at the last step and on average, are joined by two layers.
+- With `centred`, which is off unless asked for, the decoder's network reads deviations from the mean of the window, and
+  the mean stands beside the state (Liu et al. 2022, "Non-stationary Transformers", NeurIPS, without scale).
 - With a horizon, the state of a window as a whole is that of the horizon's last step.
 - Padded steps take part in nothing; the mean that continues the trend is that of the real steps.
 """
@@ -127,7 +129,8 @@ class AutoformerBackbone(BackboneModule):
         self.n_static, self.horizon = inputs.n_static, inputs.prediction_length
         self.n_marks = inputs.n_known_future if self.horizon else 0
         self.decodes = self.horizon > 0
-        self.d_state = spec.d_model + (inputs.n_past if self.decodes else 0)
+        self.centred = spec.centred and self.decodes
+        self.d_state = spec.d_model + inputs.n_past * (self.decodes + self.centred)
         length = inputs.context_length
         self.embed = SequenceEmbedding(inputs.n_past, spec.d_model, n_static=self.n_static, dropout=spec.dropout)
         self.encoder = nn.ModuleList(EncoderLayer(spec, length) for _ in range(spec.n_encoder_layers))
@@ -168,6 +171,9 @@ class AutoformerBackbone(BackboneModule):
         if self.n_marks and known_future is None:
             raise ModelError(f"this model was built for {self.n_marks} known-future variables and was given none")
         past, steps = past.masked_fill(~mask.unsqueeze(2), 0.0), real_steps(mask)
+        level = mean_over_time(past, steps) if self.centred else None
+        if level is not None:
+            past = (past - level).masked_fill(~mask.unsqueeze(2), 0.0)
         encoded, _ = self._encode(past, steps, static)
         season, trend = self.decompose(past, steps)
         label = past.shape[1] - self.n_label
@@ -185,7 +191,8 @@ class AutoformerBackbone(BackboneModule):
             season, added = layer(season, decoder_steps, encoded, None if steps is None else mask)
             trend = trend + added
         season = self.decoder_norm(season, decoder_steps)
-        return torch.cat([season, trend], dim=2)[:, -self.horizon :]
+        states = torch.cat([season, trend], dim=2)[:, -self.horizon :]
+        return states if level is None else torch.cat([states, level.expand(-1, self.horizon, -1)], dim=2)
 
     def _encode(self, past: Tensor, steps: RealSteps | None, static: Tensor | None) -> tuple[Tensor, list[Tensor]]:
         """The season of the past, and the trends that each layer took away."""

@@ -126,6 +126,9 @@ class Autoformer(Strict):
     d_feed_forward: int = Field(64, ge=1, description="Width between the two maps behind each auto-correlation.")
     moving_average: int = Field(25, ge=1, description="Steps whose mean is the trend.")
     factor: float = Field(1.0, gt=0, description="Delays that are joined: so often the logarithm of the length.")
+    centred: bool = Field(
+        False, description="With a horizon, read deviations from the mean of the window; the head adds the mean."
+    )
     dropout: Share = 0.1
 
     @model_validator(mode="after")

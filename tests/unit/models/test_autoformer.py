@@ -204,6 +204,17 @@ def test_the_trend_begins_with_the_mean_of_the_real_steps() -> None:
         torch.testing.assert_close(trend[row], past[row, mask[row]].mean(dim=0).expand(4, 3))
 
 
+def test_a_centred_network_hands_the_level_on_and_reads_the_rest() -> None:
+    """Another level of the real steps moves the last numbers of the state by as much, and nothing else."""
+    backbone = make_backbone(4, centred=True)
+    past, mask = torch.randn(5, LENGTH, 3), padded_mask(5)
+    first, higher = (backbone.decode(past + level, mask) for level in (0.0, 2.5))
+    assert first.shape == (5, 4, 8 + 3 + 3)
+    torch.testing.assert_close(higher[:, :, :11], first[:, :, :11], atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(higher[:, :, 11:], first[:, :, 11:] + 2.5)
+    torch.testing.assert_close(first[1, 0, 11:], past[1, mask[1]].mean(dim=0))
+
+
 def test_planned_values_reach_the_horizon_and_must_be_given() -> None:
     backbone = make_backbone(4, n_marks=2)
     past, mask, marks = torch.randn(2, LENGTH, 3), torch.ones(2, LENGTH, dtype=torch.bool), torch.randn(2, 4, 2)
