@@ -218,5 +218,5 @@ def _failures(fleet: Fleet, failed: int, target: TargetKind) -> Iterator[Finding
             "give the failures: --end-of-life last_row, or a table of failures", "no_failures",
         )  # fmt: skip
     elif 0 < failed < FEW_FAILURES:
-        what = f"only {failed} units have failed: forecasts will be uncertain"
+        what = f"only {failed} {'unit has' if failed == 1 else 'units have'} failed: forecasts will be uncertain"
         yield Finding("warning", what, fleet.name, "bring more lives", "few_failures", (), failed)
