@@ -150,9 +150,13 @@ def rendered(table: pl.DataFrame, form: Format) -> bytes:
     """The table as the bytes of a file; JSON is a list of one object a row."""
     import io
 
+    from wearcast.cli.spreadsheets import disarmed, say_disarmed
+
     buffer = io.BytesIO()
     if form == "csv":
-        table.write_csv(buffer)
+        safe, count = disarmed(table)
+        say_disarmed(count)
+        safe.write_csv(buffer)
     elif form == "parquet":
         table.write_parquet(buffer)
     else:

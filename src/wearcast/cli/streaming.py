@@ -152,13 +152,19 @@ def _tables(parts: Sequence[tuple[str, Path]]) -> list[pl.LazyFrame]:
 
 
 def _write_text(tables: Sequence[pl.LazyFrame], form: Format, path: Path) -> None:
+    from wearcast.cli.spreadsheets import disarmed, say_disarmed
+
+    total = 0
     with path.open("wb") as file:
         for number, table in enumerate(tables):
             rows = table.collect()
             if form == "csv":
+                rows, count = disarmed(rows)
+                total += count
                 rows.write_csv(file, include_header=number == 0)
             else:  # one list of all
                 objects = rows.write_json().encode()[1:-1]
                 file.write((b"[" if number == 0 else b"," if objects else b"") + objects)
         if form == "json":
             file.write(b"]\n")
+    say_disarmed(total)
