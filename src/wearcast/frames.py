@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypeAlias, cast
@@ -215,6 +216,9 @@ def time_axis(series: pl.Series, schema: FleetSchema, name: str) -> pl.Series:
     return timestamps(series, name)
 
 
+_OFFSET = re.compile(r":\d{2}(\.\d+)?\s*([zZ]|[+-]\d{2}(:?\d{2})?)$")
+
+
 def timestamps(series: pl.Series, name: str, time_format: str | None = None) -> pl.Series:
     """Text as timestamps: ISO 8601, dotted day.month.year, or the format that is given; time zones become UTC.
 
@@ -240,7 +244,10 @@ def timestamps(series: pl.Series, name: str, time_format: str | None = None) -> 
         parsed = parsed.dt.replace_time_zone(None)
     bad = parsed.is_null()
     if bad.any():
-        raise FleetError(f"{text.filter(bad)[0]!r} is not a timestamp", where=_at(series, bad, name), hint=hint)
+        cell = text.filter(bad)[0]
+        if not _OFFSET.search(cell) and _OFFSET.search(str(text.filter(~bad).first())):
+            hint = "other stamps of this column have an offset from UTC, this one has none: write all of them alike"
+        raise FleetError(f"{cell!r} is not a timestamp", where=_at(series, bad, name), hint=hint)
     return parsed
 
 

@@ -259,3 +259,10 @@ def test_the_schema_knows_its_axis():
     schema = FleetSchema(sensors=("s",), settings=("a",), known_future=("k",), time_unit="day")
     assert schema.numeric == ("a", "s", "k")
     assert schema.is_clock
+
+
+def test_a_stamp_without_the_offset_of_the_others_is_said_to_lack_it():
+    """It looks just as the hint on ISO 8601 would have it."""
+    stamps = pl.Series("t", ["2024-03-31 02:00:00+02:00", "2024-03-31 03:00:00"])
+    with pytest.raises(FleetError, match=r"row 2, column 't'.*other stamps of this column have an offset from UTC"):
+        frames.timestamps(stamps, "x")

@@ -18,6 +18,7 @@ from wearcast.errors import FormatError
 __all__ = ["CsvBlocks", "with_points"]
 
 BLOCK_BYTES = 16 << 20
+OPEN_QUOTE = "a double quote there is probably not closed: close it, or take it out"
 PIECE_BYTES = 1 << 16
 """So much around something that is wrong is read row by row."""
 
@@ -125,7 +126,7 @@ class CsvBlocks:
                     break
         except csv.Error as error:
             where = f"{self.path}: line {first + reader.line_num - 1}"
-            raise FormatError(f"not CSV: {error}", where=where) from error
+            raise FormatError(f"not CSV: {error}", where=where, hint=OPEN_QUOTE) from error
         wanted = {column: self.columns.index(column) for column in (*self.texts, *self.numeric)}
         cells = {column: [(row[i] or None) if row else None for row in rows] for column, i in wanted.items()}
         table = pl.DataFrame(cells, schema=dict.fromkeys(wanted, pl.String))

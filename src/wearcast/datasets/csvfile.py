@@ -16,10 +16,10 @@ from typing import TextIO, TypeVar
 import polars as pl
 
 from wearcast import frames
-from wearcast.datasets.csvblocks import CsvBlocks, with_points
+from wearcast.datasets.csvblocks import OPEN_QUOTE, CsvBlocks, with_points
 from wearcast.datasets.mapping import ColumnKind
 from wearcast.datasets.skipping import Skipped, is_damaged, numbers_of_batch, readable, why_not
-from wearcast.errors import DataError, FormatError
+from wearcast.errors import DataError, FleetError, FormatError
 
 __all__ = ["CsvFile", "cell_kind", "open_csv"]
 
@@ -86,7 +86,23 @@ class CsvFile:
         if table is None:
             return self._careful(numeric, texts, skipped)
         table = with_points(table.select(*texts, *numeric), numeric, self.decimal)
-        return table.select(*texts, *(frames.numbers(table[column], str(self.path)) for column in numeric))
+        try:
+            return table.select(*texts, *(frames.numbers(table[column], str(self.path)) for column in numeric))
+        except FleetError as error:
+            raise self._with_line(error) from error
+
+    def _with_line(self, error: FleetError) -> FleetError:
+        """The same error, with the line of its row and the way around it."""
+        found = re.search(r"row (\d+), column", error.where or "")
+        if found is None:
+            return error
+        with self.path.open("rb") as file:
+            quoted = any(b'"' in line for line in islice(file, self.header_lines + int(found[1])))
+        # A row with a line break between quotes takes several lines.
+        row = next(islice(self._rows(), int(found[1]) - 1, None), None) if quoted else None
+        line = self.header_lines + int(found[1]) if row is None else row[0]
+        way = f"line {line}; --on-error skip leaves such rows out"
+        return FleetError(error.what, where=error.where, hint=f"{error.hint}; {way}" if error.hint else way)
 
     def _fast(self, numeric: Sequence[str], wanted: Sequence[str]) -> pl.DataFrame | None:
         """Read by Polars, `numeric` as Float32 and the rest as text; None if a cell or row is not as it should be."""
@@ -255,7 +271,8 @@ def _guarded(rows: Iterator[T], path: Path) -> Iterator[T]:
             hint="save it as UTF-8",
         ) from error
     except csv.Error as error:
-        raise FormatError(f"not CSV: {error}", where=f"{path}: after row {number}") from error
+        where = f"{path}: after row {number}"
+        raise FormatError(f"not CSV: {error}", where=where, hint=OPEN_QUOTE) from error
 
 
 def _separator(text: str) -> str:

@@ -120,3 +120,21 @@ def test_a_bad_row_is_named_across_batches_and_in_large_files(tmp_path, monkeypa
     with pytest.raises(FormatError, match=r"line 7: 3 cells, but the header has 4"):
         _read(tmp_path, [*GOOD[:5], "1,9,2", *GOOD[5:]], on_error="fail")
     assert _read(tmp_path, [*GOOD, "1,8,NA,3"], on_error="fail").n_rows == 8
+
+
+@pytest.mark.parametrize(("text", "line"), [("1,1,2\n\n1,2,warm\n", 4), ('"1",1,2\n"1\n",2,3\n1,2,warm\n', 5)])
+def test_the_line_of_a_bad_cell_is_named_with_the_way_around_it(tmp_path, text, line):
+    """A blank line is one, and a row with a line break between quotes takes two."""
+    path = tmp_path / "p.csv"
+    path.write_text("pump,n,temp\n" + text)
+    with pytest.raises(FleetError, match=rf"row 3, column 'temp'.*line {line}; --on-error skip"):
+        read_fleet([path], ColumnMapping(unit="pump", cycle="n"), name="x")
+
+
+@pytest.mark.parametrize("on_error", ["fail", "skip"])
+def test_a_quote_that_is_not_closed_is_named(tmp_path, on_error):
+    """The csv module speaks of the length of the field."""
+    path = tmp_path / "p.csv"
+    path.write_text("pump,n,temp\n" + "".join(f"1,{n},2\n" for n in range(2000)) + '"' + "1,9,9\n" * 30_000)
+    with pytest.raises(FormatError, match="a double quote there is probably not closed"):
+        read_fleet([path], ColumnMapping(unit="pump", cycle="n", on_error=on_error), name="x")
