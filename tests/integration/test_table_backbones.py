@@ -124,3 +124,10 @@ def test_what_cannot_be_is_refused_with_what_would_do(kind: str, changes: dict[s
     assert Experiment.model_validate(record).backbone.kind == kind
     with pytest.raises(ValidationError, match=said):
         Experiment.model_validate(record | plain)
+
+
+def test_a_model_of_faults_is_refused_for_its_target_before_its_features():
+    """Else the user mends features for a model that could not learn the target with any."""
+    record = make_target_experiment("sensor", "lightgbm").record() | {"backbone": {"kind": "envelope_evidence"}}
+    with pytest.raises(ValidationError, match="only fault; for 'sensor' take lightgbm, ridge, persistence or"):
+        Experiment.model_validate(record)

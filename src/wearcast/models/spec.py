@@ -71,6 +71,12 @@ class Tft(Strict):
     n_lstm_layers: int = Field(1, ge=1)
     dropout: Share = 0.1
 
+    @model_validator(mode="after")
+    def _heads(self) -> Tft:
+        if self.d_model % self.n_heads:
+            raise ValueError(f"d_model {self.d_model} cannot be divided among n_heads {self.n_heads}")
+        return self
+
     def build(self, inputs: Inputs) -> BackboneModule:
         """The module."""
         from wearcast.models.tft import TemporalFusionTransformer

@@ -91,6 +91,8 @@ class Experiment(Strict):
     @model_validator(mode="after")
     def _parts_fit(self) -> Experiment:
         tabular = isinstance(self.backbone, Tabular)
+        if isinstance(self.backbone, Tabular):
+            self._learns(self.backbone)
         if tabular == isinstance(self.features, SequenceFeatures):
             kind = "'statistics' or 'signal'" if tabular else "'sequence'"
             raise ValueError(f"backbone {self.backbone.kind!r} needs features.kind {kind}, not {self.features.kind!r}")
@@ -106,7 +108,7 @@ class Experiment(Strict):
             self._table_fits(self.backbone)
         return self
 
-    def _table_fits(self, backbone: Tabular) -> None:
+    def _learns(self, backbone: Tabular) -> None:
         kind, target = backbone.kind, self.target
         if target.kind not in backbone.targets:
             able = [spec.model_fields["kind"].default for spec in get_args(Tabular) if target.kind in spec.targets]
@@ -114,6 +116,9 @@ class Experiment(Strict):
                 f"backbone {kind!r} does not learn target {target.kind!r}, only {', '.join(backbone.targets)}; for "
                 f"{target.kind!r} take {', '.join(able)} or a network, such as 'tft'"
             )
+
+    def _table_fits(self, backbone: Tabular) -> None:
+        kind, target = backbone.kind, self.target
         if not isinstance(backbone, Survival | Persistence):
             return
         if isinstance(target, FailureTarget) and target.horizon is None:
@@ -132,10 +137,6 @@ class Experiment(Strict):
         if not {"bpfi", "bpfo"} <= set(lines) or not isinstance(features, SignalFeatures) or not features.wavelets:
             raise ValueError(
                 "backbone 'envelope_evidence' needs features.kind 'signal' with wavelets and envelope.lines bpfi, bpfo"
-            )
-        if not isinstance(self.target, FaultTarget):
-            raise ValueError(
-                f"backbone 'envelope_evidence' tells faults apart: target 'fault', not {self.target.kind!r}"
             )
 
     @classmethod

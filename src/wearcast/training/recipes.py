@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from wearcast.config import nearest
 from wearcast.config.checking import parse
+from wearcast.config.document import Trail, dotted
 from wearcast.config.inheritance import load, overrides, put, replace
 from wearcast.datasets import ColumnMapping, FailureTable, FilesDataset, Layout
 from wearcast.datasets.endings import Ending
@@ -98,15 +99,47 @@ def load_experiment(
 
 
 def _shared(document: Document) -> Document:
-    """An ensemble whose members have its data set and target."""
+    """An ensemble whose members have its data set and target, in place of those of the recipes that they extend.
+
+    Raises:
+        ConfigError: a member itself asks for another.
+    """
     members = document.data["members"]
     if not isinstance(members, Mapping):
         return document
     for key in ("dataset", "target"):
         for name, member in members.items():
             if key in document.data and isinstance(member, Mapping):
+                _refuse_another(document, name, key)
                 document = put(document, ("members", name, key), document, (key,))
     return document
+
+
+def _refuse_another(document: Document, name: str, key: str) -> None:
+    """Refuse a value that was written for the member itself where the ensemble has another; flags win over files."""
+    home = document.place(("members", name)).source
+    for trail, place in document.places.items():
+        own = trail[:3] == ("members", name, key) and (place.source == home or place.line is None)
+        if not own or (place.line is not None and document.place(trail[2:]).line is None):
+            continue
+        here, shared = _value(document.data, trail), _value(document.data, trail[2:])
+        if not isinstance(here, Mapping | list) and here != shared:
+            what = "data set" if key == "dataset" else "target"
+            raise ConfigError(
+                f"member {name!r} asks for another {what} than the ensemble: {dotted(trail[2:])} is {here!r}, not "
+                f"{'what is the default' if shared is None else repr(shared)}",
+                where=str(place),
+                hint=f"all members have the {key} of the ensemble: leave it out here",
+            )
+
+
+def _value(data: Any, trail: Trail) -> Any:
+    for step in trail:
+        there = step in data if isinstance(data, Mapping) else isinstance(data, list) and isinstance(step, int)
+        if not there or (isinstance(data, list) and not -1 < int(step) < len(data)):
+            return None
+        data = data[step]
+    return data
 
 
 def _at_home(experiment: E, document: Document) -> E:

@@ -22,7 +22,7 @@ from wearcast.errors import ConfigError, WearcastError, require
 from wearcast.evaluation import AnyEvaluation, Comparison, Cost, compare
 from wearcast.fleet import Fleet
 from wearcast.models import Tabular
-from wearcast.training.board import Board, Entry, Question
+from wearcast.training.board import BOARD, Board, Entry, Question
 from wearcast.training.budget import Budget, OutOfTime, Pace
 from wearcast.training.candidates import Candidate, Unfit
 from wearcast.training.choice import reasons
@@ -84,9 +84,10 @@ def select(
         progress: show progress bars.
 
     Raises:
-        ConfigError: the folder holds another selection, or no candidate could be trained.
+        ConfigError: the folder holds another selection or something else, or no candidate could be trained.
         DataError: the training units cannot be read.
     """
+    _spare_other_folders(out)
     first = candidates[0].experiment
     fleet = first.dataset.load("train")
     question = Question(
@@ -115,6 +116,16 @@ def select(
         return run.choose()
     finally:
         run.save()
+
+
+def _spare_other_folders(out: Path) -> None:
+    """A selection removes and replaces what is in its folder: stop where that is somebody else's."""
+    if out.exists() and not out.is_dir():
+        raise ConfigError("this is a file, a selection is a folder", where=str(out), hint="give another --out DIR")
+    if out.is_dir() and any(out.iterdir()) and not (out / BOARD).exists():
+        raise ConfigError(
+            "the folder holds something else than a selection", where=str(out), hint="give another --out DIR"
+        )
 
 
 def _split(fleet: Fleet, candidates: Sequence[Candidate], folds: int) -> SplitSpec:

@@ -10,6 +10,7 @@ import pytest
 from wearcast.config.writing import to_yaml
 from wearcast.datasets import ColumnMapping, FailureTable, FilesDataset
 from wearcast.errors import ConfigError
+from wearcast.target import RulTarget
 from wearcast.training import Ensemble, Experiment
 from wearcast.training.recipes import load_experiment
 
@@ -128,3 +129,46 @@ def test_a_layouts_path_is_relative_to_its_file_or_to_the_working_directory(proj
         str(project / "pump-7"),
         str(project / "elsewhere" / "here"),
     ]
+
+
+ENSEMBLE = """\
+version: 1
+name: e
+dataset: {kind: simulated, units: 12}
+target: {kind: rul, max_rul: 40}
+members:
+  a: {extends: ridge}
+  b:
+    extends: cmapss-fd001-lightgbm
+"""
+
+
+@pytest.mark.parametrize(
+    ("own", "says"),
+    [
+        ("    target: {max_rul: 60}\n", r"e\.yaml:9: member 'b' asks for another target.*max_rul is 60, not 40"),
+        ("    target: {bins: 20}\n", "target.bins is 20, not what is the default"),
+        ("    dataset: {kind: cmapss}\n", "another data set than the ensemble: dataset.kind is 'cmapss'"),
+    ],
+)
+def test_a_member_that_asks_for_another_target_or_data_set(tmp_path: Path, own: str, says: str):
+    """What its recipe says gives way to the ensemble, what is written for the member itself must not."""
+    path = tmp_path / "e.yaml"
+    path.write_text(ENSEMBLE + own)
+    with pytest.raises(ConfigError, match=says):
+        load_experiment(path)
+    path.write_text(ENSEMBLE + "    target: {max_rul: 40}\n")
+    ensemble = load_experiment(path)
+    assert isinstance(ensemble, Ensemble)
+    assert {member.target for member in ensemble.members.values()} == {ensemble.target}
+    with pytest.raises(ConfigError, match=r"--set members\.a\.target\.max_rul=3: member 'a' asks for another"):
+        load_experiment(path, ["members.a.target.max_rul=3"])
+    flagged = load_experiment(path, ["target.max_rul=50"])
+    assert isinstance(flagged.target, RulTarget)
+    assert flagged.target.max_rul == 50
+
+
+def test_heads_that_do_not_divide_the_width_are_refused_before_training():
+    """The network would say so too, but only once the data are read."""
+    with pytest.raises(ConfigError, match="d_model 31 cannot be divided among n_heads 4"):
+        load_experiment("tft", ["backbone.d_model=31", "dataset.kind=simulated"])

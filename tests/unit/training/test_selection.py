@@ -229,3 +229,13 @@ def test_models_can_be_named_and_what_does_not_fit_is_said(tmp_path: Path):
     assert [c.kind for c in named] == ["lightgbm", "cnn_bilstm"]
     with pytest.raises(UsageError, match="no such model"):
         find_candidates(cmapss, source="cmapss/FD001", models=("lihgtgbm",))
+
+
+def test_a_folder_of_something_else_is_spared(tmp_path: Path):
+    """A selection would remove and replace what lies in it."""
+    (tmp_path / "work").mkdir()
+    with pytest.raises(ConfigError, match="something else than a selection"):
+        select([candidate("lightgbm")], seconds=600, out=tmp_path, folds=2)
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="this is a file, a selection is a folder"):
+        select([candidate("lightgbm")], seconds=600, out=tmp_path / "file", folds=2)
