@@ -253,7 +253,8 @@ def _first_complaint(error: ValueError | OSError) -> str:
         return str(error)
     first, more = error.errors(include_url=False)[0], error.error_count() - 1
     also = f", and {more} more" if more else ""
-    return f"{'.'.join(str(step) for step in first['loc'])}: {first['msg']}{also}"
+    where = [str(step) for step in first["loc"] if step not in ("model", "ensemble")]  # which kind it was read as
+    return f"{'.'.join(where)}: {first['msg']}{also}"
 
 
 def check_place(path: str | Path) -> None:

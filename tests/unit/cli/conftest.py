@@ -25,9 +25,11 @@ Run = Callable[..., Ran]
 
 
 @pytest.fixture
-def run(capfd: pytest.CaptureFixture[str]) -> Run:
-    """Run one command line and say what came of it."""
+def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run one command line and say what came of it; tables are as wide as they are."""
     from wearcast.cli import main
+
+    monkeypatch.delenv("COLUMNS", raising=False)  # workers of pytest-xdist have it
 
     def call(*words: object) -> Ran:
         capfd.readouterr()

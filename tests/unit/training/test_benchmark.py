@@ -148,6 +148,7 @@ def test_the_command_prints_tables_and_writes_the_page(
     """And one JSON object where a program reads it."""
     from wearcast.cli import main
 
+    monkeypatch.delenv("COLUMNS", raising=False)  # workers of pytest-xdist have it
     monkeypatch.setattr(suites, "SUITES", (TINY,))
     words = ["benchmark", "tiny", "--seeds", "1", "--models", "lightgbm", "--out", str(tmp_path), "--no-progress"]
     words += [word for text in SMALL for word in ("--set", text)]
