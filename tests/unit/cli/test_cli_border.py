@@ -29,8 +29,8 @@ COMMANDS = leaves(typer.main.get_command(app))
 def test_all_commands_are_there():
     names = {" ".join(path) for path, _ in COMMANDS}
     assert names == {
-        "demo", "train", "evaluate", "predict", "compare", "select", "benchmark", "datasets list", "datasets info", "datasets fetch",
-        "datasets check", "config check", "config show", "config schema", "config recipes",
+        "demo", "train", "evaluate", "predict", "compare", "select", "benchmark",
+        "datasets list", "datasets info", "datasets fetch", "datasets check", "config check", "config show", "config schema", "config recipes",
     }  # fmt: skip
 
 
