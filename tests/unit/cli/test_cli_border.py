@@ -30,7 +30,8 @@ def test_all_commands_are_there():
     names = {" ".join(path) for path, _ in COMMANDS}
     assert names == {
         "demo", "train", "evaluate", "predict", "compare", "select", "benchmark",
-        "datasets list", "datasets info", "datasets fetch", "datasets check", "config check", "config show", "config schema", "config recipes",
+        "datasets list", "datasets info", "datasets fetch", "datasets check",
+        "config check", "config show", "config schema", "config recipes",
     }  # fmt: skip
 
 
