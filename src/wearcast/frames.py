@@ -296,7 +296,8 @@ def _neighbours(frame: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
 
     Also yields the number of the first row of the slice; the very first row has no row before it and is left out.
     """
-    keys = frame.select(pl.col("unit", "time").to_physical())
+    # Not `frame.select`, which would first copy all columns where they are in pieces.
+    keys = pl.DataFrame([frame["unit"].to_physical(), frame["time"].to_physical()])
     for start in range(1, frame.height, SLICE):
         now = keys.slice(start, SLICE)
         before = keys.slice(start - 1, now.height)
