@@ -89,7 +89,7 @@ def test_one_unit_is_divided_by_time(kind: str, tmp_path: Path):
     assert len(bundle.predict(fleet, every=1)) == fleet.n_rows
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if "sensor" in SMALL[kind].targets])  # type: ignore[union-attr]
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "sensor" in SMALL[kind].targets])
 def test_missing_readings_ahead_and_behind_are_no_answers(kind: str, tmp_path: Path):
     fleet = make_answered_fleet()
     holes = fleet.frame.with_columns(

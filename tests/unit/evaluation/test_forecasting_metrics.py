@@ -123,6 +123,7 @@ class StillManifest:
     seed: int = 0
     target: SensorTarget = field(default_factory=lambda: SensorTarget(columns=("s1", "s0")))
     data: SimpleData = field(default_factory=SimpleData)
+    training: dict[str, float | int | str] = field(default_factory=dict)
 
     def model_dump(self, *, mode: str = "python") -> dict[str, Any]:
         """Nothing that is read here."""

@@ -154,8 +154,8 @@ class TestMeasuring:
         assert case.mean == pytest.approx(error_on(source, cut))
         whole = evaluate(source.bundle, source.fleet)
         late = source.fleet.frame.with_row_index().join(cut.frame.select("unit", "time"), on=["unit", "time"])["index"]
-        rows = np.intersect1d(late.to_numpy(), np.flatnonzero(whole.known))  # type: ignore[union-attr]
-        error = whole.forecast.rul[rows] - np.minimum(whole.true_rul[rows], 30.0)  # type: ignore[union-attr]
+        rows = np.intersect1d(late.to_numpy(), np.flatnonzero(whole.known))
+        error = whole.forecast.rul[rows] - np.minimum(whole.true_rul[rows], 30.0)
         assert case.undisturbed == pytest.approx(np.sqrt((error**2).mean()), rel=1e-5)
 
     def test_fewer_windows_are_every_so_many_from_the_last(self, trained: TrainedByKind) -> None:

@@ -11,6 +11,7 @@ from tests.fixtures.bundles import KINDS, TrainedByKind
 
 from wearcast import Fleet
 from wearcast.errors import BundleCorruptError, FleetError, UsageError
+from wearcast.features import StatisticsFeatures
 from wearcast.inference import OnnxSession
 from wearcast.inference.engine import BATCH, forecast_rows, last_known
 from wearcast.inference.tables import table_columns, table_of
@@ -109,7 +110,7 @@ def test_the_table_has_a_name_for_every_column(trained: TrainedByKind):
     source = trained("lightgbm")
     preprocessing = source.bundle.manifest.preprocessing
     features = preprocessing.features
-    assert features.kind == "statistics"
+    assert isinstance(features, StatisticsFeatures)
     table = table_of(preprocessing.transform(source.fleet), np.array([0, 5]), features)
     names = table_columns(preprocessing, features)
     assert table.shape == (2, len(names))

@@ -105,7 +105,7 @@ def test_an_interrupted_training_keeps_the_models_that_are_whole(
     trained: list[str] = []
     real = one_model.train_model
 
-    def counted(experiment, fleet, split, root, **options):  # type: ignore[no-untyped-def]
+    def counted(experiment, fleet, split, root, **options):
         trained.append(root.name)
         if len(trained) == 3:
             raise TrainingError("the power is out")
@@ -117,7 +117,7 @@ def test_an_interrupted_training_keeps_the_models_that_are_whole(
     resumed = train(ensemble, fleet, out=tmp_path / "broken", resume=True)
     assert trained[2:] == ["cnn_bilstm-seed0-fold1"] * 2
     assert isinstance(resumed.manifest, EnsembleManifest)
-    assert resumed.manifest.models == unbroken.manifest.models  # type: ignore[union-attr]
+    assert resumed.manifest.models == unbroken.manifest.models
     np.testing.assert_allclose(lives(resumed, fleet).rul, lives(unbroken, fleet).rul, rtol=1e-6)
     assert not (tmp_path / "broken.work").exists()
 

@@ -43,5 +43,5 @@ def test_what_the_model_says_of_held_out_readings_is_what_it_says_in_service(tmp
     assert unseen.rows.tolist() == list(range(80, 98))
     bundle = load_bundle(tmp_path / "bundle")
     assert isinstance(bundle, Bundle)
-    served = bundle.engine.raw(bundle.manifest.preprocessing.transform(fleet), unseen.rows)  # type: ignore[union-attr]
+    served = bundle.engine.raw(bundle.manifest.preprocessing.transform(fleet), unseen.rows)
     np.testing.assert_array_equal(served, unseen.raw)

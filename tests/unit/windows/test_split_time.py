@@ -66,6 +66,7 @@ class TestByTime:
         """A held-out window is the very window that the whole history has there."""
         fleet = make_fleet(units=2, cycles=30)
         split = split_units(fleet, SplitSpec(by="time"), 0)
+        assert split.late is not None
         fitted = Preprocessing.fit(split.train, SequenceFeatures(healthy_steps=5))
         spec = WindowSpec(context_length=8)
         found = Windows(fitted.transform(split.validation), spec, split.held_out).batch(slice(None))
