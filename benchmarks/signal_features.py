@@ -31,7 +31,7 @@ import numpy as np
 
 from wearcast.features import window_statistics
 from wearcast.features.rolling import rolling_extremes, rolling_median
-from wearcast.features.spectrum import power_spectrum, shape_features
+from wearcast.features.spectrum import power_spectrum, shape_features, shape_names
 from wearcast.features.waveform import waveform_features
 
 try:
@@ -83,8 +83,8 @@ def our_vibration(x: np.ndarray) -> Work:
         waveform = waveform_features(x, names=wanted)
         spectrum = power_spectrum(x, RATE, window="boxcar")
         amplitudes = replace(spectrum, power=np.sqrt(spectrum.power))  # whose moments are tsfresh's
-        shape = shape_features(amplitudes, entropy=False)
-        return np.concatenate([waveform, shape[:, :3], spectrum.amplitudes(1, LINES + 1)], axis=1)
+        shape = shape_features(amplitudes, names=shape_names()[:3])
+        return np.concatenate([waveform, shape, spectrum.amplitudes(1, LINES + 1)], axis=1)
 
     return work
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wearcast.errors import FleetError, UsageError
-from wearcast.features.segments import Floats, blocks, check_edges, check_rate, check_segments, over
+from wearcast.features.segments import Floats, blocks, check_edges, check_rate, check_segments, over, row_sums
 
 __all__ = [
     "Spectrum",
@@ -90,8 +90,8 @@ def power_spectrum(segments: ArrayLike, sampling_rate_hz: float, *, window: Wind
     # Scaled before the transform, as if each bin stood for two; the few that do not are halved behind it.
     taper = (weights * np.sqrt(2 / (samples * squares))).astype(x.dtype)
     power = np.empty((len(x), samples // 2 + 1), dtype=x.dtype)
-    for block in blocks(x):
-        centred = x[block] - x[block].mean(axis=1, keepdims=True)
+    for block in blocks(x, arrays=2):
+        centred = x[block] - row_sums(x[block])[:, None] / x.dtype.type(samples)
         transform = np.fft.rfft(np.multiply(centred, taper, out=centred), axis=1)
         parts = transform.view(x.dtype)
         np.square(parts, out=parts)
@@ -188,18 +188,21 @@ def spectral_peaks(spectrum: Spectrum, count: int) -> Floats:
     return np.concatenate([frequency, amplitude], axis=1)
 
 
+_SHAPE = (
+    "spectral_centroid_hz",
+    "spectral_spread_hz",
+    "spectral_skewness",
+    "spectral_shape_kurtosis",
+    "spectral_entropy",
+)
+
+
 def shape_names() -> tuple[str, ...]:
     """Names of the columns of `shape_features`, in order."""
-    return (
-        "spectral_centroid_hz",
-        "spectral_spread_hz",
-        "spectral_skewness",
-        "spectral_shape_kurtosis",
-        "spectral_entropy",
-    )
+    return _SHAPE
 
 
-def shape_features(spectrum: Spectrum, *, entropy: bool = True) -> Floats:
+def shape_features(spectrum: Spectrum, *, names: Sequence[str] = _SHAPE) -> Floats:
     """Moments and entropy of the spectrum as a distribution p_k = P_k / Σ P over frequency, 0 Hz left out.
 
     Centroid μ = Σ f p, spread σ = √Σ (f − μ)² p, skewness Σ (f − μ)³ p / σ³, kurtosis Σ (f − μ)⁴ p / σ⁴ (G. Peeters,
@@ -208,37 +211,48 @@ def shape_features(spectrum: Spectrum, *, entropy: bool = True) -> Floats:
 
     Args:
         spectrum: of n segments.
-        entropy: whether it is wanted, which takes as long as the moments.
+        names: which features, all unless given; what is not asked for takes no time.
 
     Returns:
-        `(n, 5)`, columns as `shape_names` says, or `(n, 4)` without the entropy; NaN for a segment without power.
+        `(n, len(names))`; NaN for a segment without power.
+
+    Raises:
+        UsageError: there is no such feature.
     """
+    unknown = [name for name in names if name not in _SHAPE]
+    if unknown:
+        raise UsageError(f"there is no feature {unknown[0]!r} of a spectrum", hint=f"one of {', '.join(_SHAPE)}")
     power = spectrum.power[:, 1:]
-    out = np.empty((len(power), 4 + entropy), dtype=power.dtype)
+    out = np.empty((len(power), len(names)), dtype=power.dtype)
     scale = spectrum.frequencies_hz[-1]
     f = (spectrum.frequencies_hz[1:] / scale).astype(power.dtype)
     for block in blocks(power):
-        p, out[block, :4] = _moments(power[block], f)
-        if entropy:
-            logarithm = np.log(np.maximum(p, np.finfo(p.dtype).tiny))
-            out[block, 4] = -np.vecdot(p, logarithm) / np.log(p.shape[1])
-    out[:, :2] *= power.dtype.type(scale)
+        found = _moments(power[block], f, frozenset(names))
+        for i, name in enumerate(names):
+            out[block, i] = found[name] * power.dtype.type(scale) if name.endswith("_hz") else found[name]
     return out
 
 
-def _moments(power: Floats, f: Floats) -> tuple[Floats, Floats]:
-    """A block of spectra over frequencies from 0 to 1 as distributions, and their four moments."""
+def _moments(power: Floats, f: Floats, names: frozenset[str]) -> dict[str, Floats]:
+    """A block of spectra over frequencies from 0 to 1: moments, and entropy if it is asked for."""
     total = _total(power)
-    p = power * over(np.ones_like(total), total)
-    centroid = np.vecdot(p, f)
+    share = over(np.ones_like(total), total)[:, 0]
+    centroid = np.vecdot(power, f) * share
     distance = f - centroid[:, None]
-    weighted = p * distance
-    variance = np.vecdot(weighted, distance)
-    np.multiply(weighted, distance, out=weighted)
-    third = np.vecdot(weighted, distance)
-    fourth = np.vecdot(weighted, np.square(distance, out=distance))
-    wide = np.where(variance > 1e-10, variance, 0).astype(p.dtype)
-    return p, np.stack([centroid, np.sqrt(variance), over(third, wide**1.5), over(fourth, wide**2)], axis=1)
+    weighted = power * distance
+    variance = np.vecdot(weighted, distance) * share
+    wide = np.where(variance > 1e-10, variance, 0).astype(power.dtype)
+    squared = np.square(distance, out=distance)
+    found = {"spectral_centroid_hz": centroid, "spectral_spread_hz": np.sqrt(variance)}
+    found["spectral_skewness"] = over(np.vecdot(weighted, squared) * share, wide**1.5)
+    if "spectral_shape_kurtosis" in names:
+        fourth = np.vecdot(np.multiply(power, squared, out=weighted), squared) * share
+        found["spectral_shape_kurtosis"] = over(fourth, wide**2)
+    if "spectral_entropy" in names:
+        p = np.multiply(power, share[:, None], out=weighted)
+        logarithm = np.log(np.maximum(p, np.finfo(p.dtype).tiny))
+        found["spectral_entropy"] = -np.vecdot(p, logarithm) / np.log(p.shape[1])
+    return found
 
 
 def spectral_kurtosis(
@@ -302,4 +316,4 @@ def _sides(samples: int) -> NDArray[np.float64]:
 
 
 def _total(power: Floats) -> Floats:
-    return np.asarray(power.sum(axis=1, keepdims=True))
+    return row_sums(power)[:, None]

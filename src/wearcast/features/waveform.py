@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from wearcast.errors import UsageError
-from wearcast.features.segments import Floats, blocks, check_segments, is_flat, over
+from wearcast.features.segments import Floats, blocks, check_segments, is_flat, over, row_sums
 
 __all__ = ["waveform_features", "waveform_names"]
 
@@ -81,8 +81,7 @@ def waveform_features(segments: ArrayLike, *, centred: bool = True, names: Seque
 def _describe(x: Floats, centred: bool, names: frozenset[str]) -> dict[str, Floats]:
     """The features of a block of segments, at least those that are asked for."""
     samples = x.shape[1]
-    ones = np.ones(samples, dtype=x.dtype)  # a product with ones adds up faster than a sum
-    mean, highest, lowest = x.mean(axis=1), x.max(axis=1), x.min(axis=1)
+    mean, highest, lowest = row_sums(x) / samples, x.max(axis=1), x.min(axis=1)
     deviation = x - mean[:, None]
     mean_square = np.vecdot(deviation, deviation) / samples
     sd = np.sqrt(mean_square)
@@ -96,8 +95,8 @@ def _describe(x: Floats, centred: bool, names: frozenset[str]) -> dict[str, Floa
     found = {"rms": rms, "peak": peak, "peak_to_peak": highest - lowest, "crest_factor": over(peak, rms)}
     if names & {"mean_absolute", "shape_factor", "impulse_factor", "clearance_factor"}:
         magnitude = np.abs(x)
-        mean_absolute = magnitude @ ones / samples
-        root = np.sqrt(magnitude, out=magnitude) @ ones / samples
+        mean_absolute = row_sums(magnitude) / samples
+        root = row_sums(np.sqrt(magnitude, out=magnitude)) / samples
         found |= {"mean_absolute": mean_absolute, "shape_factor": over(rms, mean_absolute)}
         found |= {"impulse_factor": over(peak, mean_absolute), "clearance_factor": over(peak, root * root)}
     if "zero_crossing_rate" in names:

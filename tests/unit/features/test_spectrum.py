@@ -169,4 +169,7 @@ def test_a_part_of_the_amplitudes_and_shapes_is_that_part_of_all():
     """For those who want no more of them."""
     found = power_spectrum(np.random.default_rng(0).standard_normal((3, 200)), 1000.0)
     np.testing.assert_array_equal(found.amplitudes(5, 20), found.amplitude[:, 5:20])
-    np.testing.assert_array_equal(shape_features(found, entropy=False), shape_features(found)[:, :4])
+    some = ("spectral_entropy", "spectral_centroid_hz")
+    np.testing.assert_array_equal(shape_features(found, names=some), shape_features(found)[:, [4, 0]])
+    with pytest.raises(UsageError, match="no feature 'spectral_mood'"):
+        shape_features(found, names=("spectral_mood",))
