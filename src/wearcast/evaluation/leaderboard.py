@@ -176,15 +176,19 @@ def _costs(comparison: Comparison) -> str:
     with picture(6.2, 3.6) as drawn:
         axes = drawn.label("milliseconds a forecast", comparison.figure.label)
         axes.set_xscale("log")
+        axes.ticklabel_format(axis="y", useOffset=False)
         axes.grid(which="minor", color=GRID, lw=0.3)
-        for group in comparison.groups:
+        # Plain numbers: the powers of ten of a logarithmic axis are set as formulae, which the page does not read.
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
+        for rank, group in enumerate(comparison.groups):
             spread = group.metrics[comparison.figure.name]
             if group.latency_ms is None or spread is None:
                 continue
             axes.plot([group.latency_ms], [spread.mean], "o", ms=6, color=ACCENT, mew=0)
             axes.annotate(
-                clean(group.recipe, 34), (group.latency_ms, spread.mean), xytext=(0, 7), textcoords="offset points",
-                color=MUTED, fontsize=8.5, ha="center",
+                clean(group.recipe, 34), (group.latency_ms, spread.mean), xytext=(0, -14 if rank % 2 == 0 else 7),
+                textcoords="offset points", color=MUTED, fontsize=8.5, ha="center",
             )  # fmt: skip
         axes.margins(x=0.3, y=0.25)
     return drawn.svg
