@@ -17,7 +17,7 @@ from wearcast.inference.session import OnnxSession
 from wearcast.inference.tables import flat_signal, table_of
 from wearcast.windows import Channels, Preprocessing, Windows, WindowSpec
 
-__all__ = ["Engine", "forecast_rows", "last_known", "moments"]
+__all__ = ["Engine", "forecast_rows", "last_known", "last_read", "moments"]
 
 BATCH = 512
 
@@ -57,8 +57,7 @@ class Engine:
             flags=self._flags(channels, rows),
             model=self.model,
         )
-        last = last_known(fleet, self.output.columns, rows) if isinstance(self.output, QuantileOutput) else None
-        return self.output.forecast(self.raw(channels, rows), moments, last)
+        return self.output.forecast(self.raw(channels, rows), moments, last_read(self.output, fleet, rows))
 
     def rows(self, fleet: Fleet, every: int | None = 1) -> NDArray[np.int64]:
         """Readings at which `forecast` forecasts; see `moments`."""
@@ -147,6 +146,11 @@ def forecast_rows(offsets: NDArray[np.int64], every: int | None) -> NDArray[np.i
     to_go = np.repeat(last, np.diff(offsets)) - row
     chosen: NDArray[np.int64] = row[to_go % every == 0]
     return chosen
+
+
+def last_read(output: Output, fleet: Fleet, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
+    """What an output has to know of the readings at these rows; see `last_known`. None if it reads none."""
+    return last_known(fleet, output.columns, rows) if isinstance(output, QuantileOutput) else None
 
 
 def last_known(fleet: Fleet, columns: Sequence[str], rows: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from wearcast.fleet import Fleet
 from wearcast.forecast import Forecast, Moments
-from wearcast.inference.engine import Engine, last_known
-from wearcast.inference.outputs import Output, QuantileOutput
+from wearcast.inference.engine import Engine, last_read
+from wearcast.inference.outputs import Output
 
 __all__ = ["PooledEngine"]
 
@@ -36,9 +36,7 @@ class PooledEngine:
         """See `Engine.forecast`; a flag that any of the models raises is raised."""
         forecasts = [engine.forecast(fleet, every=every, without=without) for engine in self.engines]
         first = forecasts[0]
-        last = None
-        if isinstance(self.output, QuantileOutput):
-            last = last_known(fleet, self.output.columns, self.rows(fleet, every))
+        last = last_read(self.output, fleet, self.rows(fleet, every))
         pooled = self.output.mix(
             np.stack([self.output.raw_of(forecast, last) for forecast in forecasts]), np.array(self.weights)
         )

@@ -28,9 +28,9 @@ from wearcast.bundle import (
 from wearcast.errors import FleetError
 from wearcast.evaluation.stacking import inverse_error_weights, stacked_weights
 from wearcast.fleet import Fleet
-from wearcast.forecast import Moments
-from wearcast.inference import Engine, Output, PooledEngine, QuantileOutput
-from wearcast.inference.engine import last_known
+from wearcast.forecast import Forecast, Moments
+from wearcast.inference import Engine, Output, PooledEngine
+from wearcast.inference.engine import last_read
 from wearcast.models import Tabular
 from wearcast.training.experiment import Ensemble, Experiment
 from wearcast.training.one_model import Unseen, train_model, versions
@@ -38,7 +38,7 @@ from wearcast.training.tasks import Task, task_for
 from wearcast.windows import UnitSplit, split_folds
 from wearcast.writing import replace_file
 
-__all__ = ["Pooled", "pool_members", "train_ensemble", "write_ensemble"]
+__all__ = ["Pooled", "forecast_at", "in_order", "pool_members", "train_ensemble", "write_ensemble"]
 
 TIMED = 9
 """Forecasts that a latency is the median of."""
@@ -258,9 +258,7 @@ def _of_members(fitted: list[Fitted], task: Task, fleet: Fleet) -> tuple[NDArray
     said: dict[str, list[NDArray[Any]]] = {}
     for (member, run), group in runs.items():
         raw = np.concatenate([_in_common_terms(one, task, fleet) for one in group])
-        at = covered[member, run]
-        order = np.argsort(at, kind="stable")
-        said.setdefault(member, []).append(raw[order[np.searchsorted(at[order], rows)]])
+        said.setdefault(member, []).append(in_order(raw, covered[member, run], rows))
     output = task.plain
     return rows, {
         member: output.mix(np.stack(each), np.full(len(each), 1 / len(each))) for member, each in said.items()
@@ -270,16 +268,26 @@ def _of_members(fitted: list[Fitted], task: Task, fleet: Fleet) -> tuple[NDArray
 def _in_common_terms(one: Fitted, task: Task, fleet: Fleet) -> NDArray[Any]:
     """What a part says of the rows that it has not seen, calibrated by itself, in the raw numbers of the ensemble."""
     output = one.bundle.manifest.output
-    plain = task.plain
-    last = last_known(fleet, output.columns, one.rows) if isinstance(output, QuantileOutput) else None
+    forecast = forecast_at(one.rows, one.raw, output, fleet, one.part.folder)
+    return task.plain.raw_of(forecast, last_read(output, fleet, one.rows))
+
+
+def forecast_at(rows: NDArray[np.int64], raw: NDArray[Any], output: Output, fleet: Fleet, model: str) -> Forecast:
+    """What raw numbers `(n, …)` say at these rows of a fleet, without flags and conditions."""
     moments = Moments(
-        unit=fleet.frame["unit"].gather(one.rows),
-        time=fleet.frame["time"].gather(one.rows),
-        condition=np.zeros(len(one.rows), dtype=np.int16),
-        flags=((),) * len(one.rows),
-        model=one.part.folder,
+        unit=fleet.frame["unit"].gather(rows),
+        time=fleet.frame["time"].gather(rows),
+        condition=np.zeros(len(rows), dtype=np.int16),
+        flags=((),) * len(rows),
+        model=model,
     )
-    return plain.raw_of(output.forecast(one.raw, moments, last), last)
+    return output.forecast(raw, moments, last_read(output, fleet, rows))
+
+
+def in_order(values: NDArray[Any], at: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[Any]:
+    """Those of `values`, which stand at the rows `at` in any order, that stand at `rows`."""
+    order = np.argsort(at, kind="stable")
+    return values[order[np.searchsorted(at[order], rows)]]
 
 
 def _weights(

@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 from wearcast.errors import ModelError
 from wearcast.evaluation import AnyEvaluation, Cost, evaluate
 from wearcast.fleet import Fleet
-from wearcast.forecast import Forecast, Moments
-from wearcast.inference import QuantileOutput
-from wearcast.inference.engine import last_known
+from wearcast.forecast import Forecast
 from wearcast.target import Target
-from wearcast.training.ensemble import Pooled
+from wearcast.training.ensemble import Pooled, forecast_at, in_order
 
 __all__ = ["OutOfFold", "cost_of", "evaluate_out_of_fold"]
 
@@ -79,18 +77,8 @@ class OutOfFold:
         if every != 1 or without or fleet is not self.pooled.fleet:
             raise ModelError("forecasts of held-out rows are there for the fleet that was learnt from only")
         pooled = self.pooled
-        order = np.argsort(pooled.rows, kind="stable")
-        at = order[np.searchsorted(pooled.rows[order], self.shared)]
-        output = pooled.output
-        last = last_known(fleet, output.columns, self.shared) if isinstance(output, QuantileOutput) else None
-        moments = Moments(
-            unit=fleet.frame["unit"].gather(self.shared),
-            time=fleet.frame["time"].gather(self.shared),
-            condition=np.zeros(len(self.shared), dtype=np.int16),
-            flags=((),) * len(self.shared),
-            model=pooled.ensemble.name,
-        )
-        return output.forecast(pooled.raw[at], moments, last)
+        raw = in_order(pooled.raw, pooled.rows, self.shared)
+        return forecast_at(self.shared, raw, pooled.output, fleet, pooled.ensemble.name)
 
 
 def evaluate_out_of_fold(pooled: Pooled, rows: NDArray[np.int64]) -> AnyEvaluation:
