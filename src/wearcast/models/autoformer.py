@@ -22,7 +22,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wearcast.errors import ModelError
 from wearcast.models.auto_correlation import AutoCorrelation
 from wearcast.models.decomposition import (
     RealSteps,
@@ -32,7 +31,7 @@ from wearcast.models.decomposition import (
     real_steps,
 )
 from wearcast.models.embedding import CircularConvolution, SequenceEmbedding
-from wearcast.models.network import BackboneModule
+from wearcast.models.network import BackboneModule, given
 from wearcast.models.spec import Autoformer, Inputs
 
 __all__ = ["AutoformerBackbone"]
@@ -168,8 +167,8 @@ class AutoformerBackbone(BackboneModule):
         """
         if not self.decodes:
             return super().decode(past, mask, static, known_future)
-        if self.n_marks and known_future is None:
-            raise ModelError(f"this model was built for {self.n_marks} known-future variables and was given none")
+        if self.n_marks:
+            given(known_future, self.n_marks, "known-future")
         past, steps = past.masked_fill(~mask.unsqueeze(2), 0.0), real_steps(mask)
         level = mean_over_time(past, steps) if self.centred else None
         if level is not None:
@@ -196,8 +195,8 @@ class AutoformerBackbone(BackboneModule):
 
     def _encode(self, past: Tensor, steps: RealSteps | None, static: Tensor | None) -> tuple[Tensor, list[Tensor]]:
         """The season of the past, and the trends that each layer took away."""
-        if self.n_static and static is None:
-            raise ModelError(f"this model was built for {self.n_static} static variables and was given none")
+        if self.n_static:
+            given(static, self.n_static, "static")
         season = self.embed(past, None, static)
         trends = []
         for layer in self.encoder:

@@ -21,9 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wearcast.errors import ModelError
 from wearcast.models.embedding import CircularConvolution, SequenceEmbedding
-from wearcast.models.network import BackboneModule
+from wearcast.models.network import BackboneModule, given
 from wearcast.models.prob_sparse import CrossAttention, ProbSparseAttention
 from wearcast.models.spec import Informer, Inputs
 
@@ -232,12 +231,10 @@ class InformerBackbone(BackboneModule):
         return pooled.unsqueeze(1)
 
     def _check(self, static: Tensor | None, known_future: Tensor | None) -> None:
-        if self.n_static and static is None:
-            raise ModelError(f"this model was built for {self.n_static} static variables and was given none")
-        if self.n_known_future and known_future is None:
-            raise ModelError(
-                f"this model was built for {self.n_known_future} known-future variables and was given none"
-            )
+        if self.n_static:
+            given(static, self.n_static, "static")
+        if self.n_known_future:
+            given(known_future, self.n_known_future, "known-future")
 
 
 def mean_of_real(x: Tensor, mask: Tensor | None) -> Tensor:

@@ -6,9 +6,21 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from wearcast.errors import ModelError
 from wearcast.models.spec import Inputs, Network
 
-__all__ = ["BackboneModule", "ForecastNetwork", "Head", "Loss"]
+__all__ = ["BackboneModule", "ForecastNetwork", "Head", "Loss", "given"]
+
+
+def given(value: Tensor | None, count: int, what: str) -> Tensor:
+    """The covariates that a backbone was built for.
+
+    Raises:
+        ModelError: they are missing.
+    """
+    if value is None:
+        raise ModelError(f"this model was built for {count} {what} variables and was given none")
+    return value
 
 
 class BackboneModule(nn.Module):

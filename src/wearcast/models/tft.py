@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wearcast.errors import ConfigError, ModelError
+from wearcast.errors import ConfigError
 from wearcast.models.gating import GatedResidualNetwork, GatedSkip
-from wearcast.models.network import BackboneModule
+from wearcast.models.network import BackboneModule, given
 from wearcast.models.variable_selection import VariableSelection
 
 __all__ = ["Interpretation", "TemporalFusionTransformer"]
@@ -268,9 +268,7 @@ class TemporalFusionTransformer(BackboneModule):
     def _contexts(self, static: Tensor | None) -> tuple[Contexts | None, Tensor | None]:
         if self.static_encoder is None:
             return None, None
-        if static is None:
-            raise ModelError(f"this model was built for {self.n_static} static variables and was given none")
-        contexts, weights = self.static_encoder(static)
+        contexts, weights = self.static_encoder(given(static, self.n_static, "static"))
         return contexts, weights
 
     def _known(self, past: Tensor, known_future: Tensor | None) -> Tensor:
@@ -279,11 +277,7 @@ class TemporalFusionTransformer(BackboneModule):
             steps = torch.arange(1, self.prediction_length + 1, device=past.device, dtype=past.dtype)
             position = (steps / self.prediction_length).view(1, -1, 1)
             return position.expand(past.shape[0], -1, -1)
-        if known_future is None:
-            raise ModelError(
-                f"this model was built for {self.n_known_future} known-future variables and was given none"
-            )
-        return known_future
+        return given(known_future, self.n_known_future, "known-future")
 
     def _allowed(self, mask: Tensor) -> Tensor:
         """Which steps each query may see: real ones, not after itself, `(batch, queries, time + horizon)`."""
