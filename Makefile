@@ -12,7 +12,7 @@ WORKERS     ?= auto
 
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
-EXTRAS := train,report,dev,docs
+EXTRAS := train,report,serve,registry,dev,docs
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
