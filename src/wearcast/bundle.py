@@ -33,9 +33,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from wearcast.config import Strict
 from wearcast.errors import BundleCorruptError, BundleError, BundleVersionError
-from wearcast.fleet import Fleet
 from wearcast.forecast import Forecast
 from wearcast.inference import Engine, OnnxSession, Output, PooledEngine
+from wearcast.readings import History
 from wearcast.target import Target
 from wearcast.windows import Preprocessing, WindowSpec
 from wearcast.writing import why_not
@@ -48,6 +48,7 @@ __all__ = [
     "ModelRecord",
     "check_place",
     "load_bundle",
+    "read_checksums",
     "write_bundle",
 ]
 
@@ -184,22 +185,22 @@ class Bundle:
             model=m.model,
         )
 
-    def rows(self, fleet: Fleet) -> NDArray[np.int64]:
+    def rows(self, history: History) -> NDArray[np.int64]:
         """Readings of which a window is taken: those that `predict` forecasts at when `every` is 1."""
-        return self.engine.rows(fleet)
+        return self.engine.rows(history)
 
-    def predict(self, fleet: Fleet, *, every: int | None = None, without: Collection[str] = ()) -> Forecast:
+    def predict(self, history: History, *, every: int | None = None, without: Collection[str] = ()) -> Forecast:
         """Forecast each unit at its last reading, or at every `every`-th reading counted back from it.
 
         Args:
-            fleet: has the model's columns and unit of time.
+            history: a `Fleet`, or `wearcast.readings.Readings`, with the model's columns and unit of time.
             every: step between forecasts, in readings of which a window is taken; None for the last reading only.
             without: sensors to be seen as if they had never moved (for attribution).
 
         Raises:
             FleetError: a column is missing or the unit of time differs.
         """
-        return self.engine.forecast(fleet, every=every, without=without)
+        return self.engine.forecast(history, every=every, without=without)
 
     @cached_property
     def history(self) -> list[dict[str, float]]:
@@ -384,7 +385,12 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _verify(root: Path) -> None:
+def read_checksums(root: Path) -> dict[str, str]:
+    """The SHA-256 of each file of a bundle, by its name, as `SHA256SUMS` has them.
+
+    Raises:
+        BundleCorruptError: the list cannot be read, or names a file outside of the bundle.
+    """
     try:
         lines = (root / SUMS).read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -397,6 +403,11 @@ def _verify(root: Path) -> None:
         if not gap or not _is_inside(name):
             raise BundleCorruptError(f"not a checksum of a file in this folder: {line!r}", where=str(root / SUMS))
         sums[name] = digest
+    return sums
+
+
+def _verify(root: Path) -> None:
+    sums = read_checksums(root)
     for folder in (root, *sorted((root / MODELS).glob("*"))):
         needed = {MANIFEST} if (folder / MODELS).exists() else {MANIFEST, GRAPH}
         there = {name for name in (WEIGHTS, HISTORY) if (folder / name).exists()}

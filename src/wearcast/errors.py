@@ -11,9 +11,11 @@
     └── ModelError                4  the model or its artefact is wrong
         ├── TrainingError
         ├── ExportError
-        └── BundleError
-            ├── BundleCorruptError
-            └── BundleVersionError
+        ├── BundleError
+        │   ├── BundleCorruptError
+        │   └── BundleVersionError
+        └── RegistryError
+            └── RegistryUnavailableError   it may work a moment later
 
 The number is the exit code of the command line. A message says *what* is wrong, `where` says in which
 file, row, column or unit, and `hint` says how to mend it.
@@ -36,6 +38,8 @@ __all__ = [
     "FormatError",
     "MissingExtraError",
     "ModelError",
+    "RegistryError",
+    "RegistryUnavailableError",
     "SourceNotFoundError",
     "TrainingError",
     "UsageError",
@@ -122,6 +126,14 @@ class BundleCorruptError(BundleError):
 
 class BundleVersionError(BundleError):
     """A bundle was written by a newer Wearcast."""
+
+
+class RegistryError(ModelError):
+    """The model registry has no such thing, or holds something that cannot be relied on."""
+
+
+class RegistryUnavailableError(RegistryError):
+    """The model registry does not answer, or is busy; the same call may work a moment later."""
 
 
 def require(module: str, *, extra: str) -> ModuleType:

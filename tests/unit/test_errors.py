@@ -40,6 +40,8 @@ EXIT_CODES = {
     errors.BundleError: 4,
     BundleCorruptError: 4,
     BundleVersionError: 4,
+    errors.RegistryError: 4,
+    errors.RegistryUnavailableError: 4,
 }
 
 
