@@ -1,0 +1,69 @@
+"""Which unit is answered by which arm, and what an operator decided about it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Protocol
+
+from wearcast.schema import UnitId
+
+__all__ = ["MemorySplits", "Split", "Splits", "position", "salt_of"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """What share of the units the challenger answers.
+
+    Attributes:
+        share: of the units, from 0 to 1.
+        shadow: whether the challenger forecasts what the champion answers, too, without being heard.
+        stopped: why the challenger answers no more; None if it was not stopped.
+    """
+
+    share: float = 0.0
+    shadow: bool = False
+    stopped: str | None = None
+
+
+class Splits(Protocol):
+    """Where decisions about challengers are kept. May be used by several threads at once."""
+
+    def read(self, name: str, version: str) -> Split | None:
+        """What was decided about this challenger; None if nothing was."""
+
+    def write(self, name: str, version: str, split: Split) -> None:
+        """Decide."""
+
+
+class MemorySplits:
+    """Decisions that are forgotten with the process."""
+
+    def __init__(self) -> None:
+        self._decided: dict[tuple[str, str], Split] = {}
+
+    def read(self, name: str, version: str) -> Split | None:
+        """What was decided about this challenger."""
+        return self._decided.get((name, version))
+
+    def write(self, name: str, version: str, split: Split) -> None:
+        """Decide."""
+        self._decided[name, version] = split
+
+
+def salt_of(name: str, version: str) -> bytes:
+    """The salt of an experiment, which is a challenger: the next challenger is tried on other units."""
+    return hashlib.sha256(f"{name}/{version}".encode()).digest()
+
+
+def position(salt: bytes, unit: UnitId) -> float:
+    """Where a unit stands between 0 and 1, evenly spread; the challenger answers those below its share.
+
+    So the same unit always has the same arm, and a larger share only moves units from champion to challenger.
+
+    Example:
+        >>> position(salt_of("pumps", "3"), 7) == position(salt_of("pumps", "3"), "7")
+        True
+    """
+    digest = hashlib.blake2b(str(unit).encode(), key=salt, digest_size=8).digest()
+    return int.from_bytes(digest) / 2**64
