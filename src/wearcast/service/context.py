@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import sqlalchemy as sa
     from starlette.requests import Request
 
     from wearcast.service.audit import Audit
     from wearcast.service.cache import PredictionCache
-    from wearcast.service.database import Database
     from wearcast.service.deployment import Deployment
     from wearcast.service.histories import UnitHistories
     from wearcast.service.jobs import Jobs
+    from wearcast.service.lifecycle import Lifecycle
     from wearcast.service.limits import Limiter
+    from wearcast.service.logs import Logs
     from wearcast.service.metrics import Metrics
     from wearcast.service.outcomes import Outcomes
     from wearcast.service.outside import Outside
@@ -32,7 +34,7 @@ class Service:
     """Everything that lives as long as the process, built once by `app.create_app`."""
 
     settings: Settings
-    database: Database
+    database: sa.Engine
     deployment: Deployment
     scorer: Scorer
     cache: PredictionCache
@@ -44,6 +46,8 @@ class Service:
     audit: Audit
     metrics: Metrics
     outside: Mapping[str, Outside]
+    lifecycle: Lifecycle
+    logs: Logs | None = None
 
 
 def service_of(request: Request) -> Service:

@@ -42,6 +42,7 @@ class Watch:
         self._failures = get_logger("wearcast.service.failures")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection, as ASGI has it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -140,6 +141,7 @@ class Deadline:
         self._timeout_s = timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection, as ASGI has it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
