@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
+
+from wearcast.service.lifecycle import Lifecycle, Readiness
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from wearcast.service.deployment import Deployment
     from wearcast.service.histories import UnitHistories
     from wearcast.service.jobs import Jobs
-    from wearcast.service.lifecycle import Lifecycle
     from wearcast.service.limits import Limiter
     from wearcast.service.logs import Logs
     from wearcast.service.metrics import Metrics
@@ -48,6 +49,7 @@ class Service:
     outside: Mapping[str, Outside]
     lifecycle: Lifecycle
     logs: Logs | None = None
+    readiness: Readiness = field(default_factory=Readiness)
 
 
 def service_of(request: Request) -> Service:

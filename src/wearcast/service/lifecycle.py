@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-__all__ = ["Lifecycle"]
+__all__ = ["Lifecycle", "Readiness"]
 
 
 @dataclass(slots=True)
@@ -26,3 +26,11 @@ class Lifecycle:
     def age_s(self) -> float:
         """Seconds since the start."""
         return time.monotonic() - self.started
+
+
+@dataclass(slots=True)
+class Readiness:
+    """What the database answered last, and when."""
+
+    works: bool = False
+    asked: float = float("-inf")

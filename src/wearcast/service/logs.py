@@ -73,9 +73,9 @@ class Logs:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(_NUMBER[level] if level is not None else _default(name))
 
-    def close(self) -> None:
+    def close(self, timeout_s: float = 5.0) -> None:
         """Write what is here and end."""
-        self.writer.close()
+        self.writer.close(timeout_s)
 
     def emit(self, event: Event) -> None:
         """Write one event."""

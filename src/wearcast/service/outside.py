@@ -79,8 +79,6 @@ PATIENCE: Mapping[str, Patience] = {
 
 def outside_services(on_change: OnChange | None = None) -> dict[str, Outside]:
     """A guard for each service that Wearcast may ask, by name."""
-    # stamina would log the cause of each further attempt, which may hold an address or a secret.
-    stamina.instrumentation.set_on_retry_hooks(())
     return {name: Outside(name, patience, on_change=on_change) for name, patience in PATIENCE.items()}
 
 
@@ -103,6 +101,9 @@ class Outside:
         self.last_error: str | None = None  # its class only: a message may hold an address or a secret
         self.latency_ms: float | None = None
         self._on_change = on_change
+        # stamina would log the cause of each further attempt, which may hold an address or a secret, and take a while
+        # to find out how, at the worst moment.
+        stamina.instrumentation.set_on_retry_hooks(())
         self._told: BreakerState = "closed"
         self._breaker = Breaker(self.patience.failures, self.patience.rest_s)
         self._threads = threading.BoundedSemaphore(_THREADS)
