@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
@@ -66,6 +66,7 @@ class Metrics:
     """The metrics of one service, in a registry of its own."""
 
     def __init__(self, sources: Sources | None = None) -> None:
+        disable_created_metrics()  # a series more for each child, which nobody reads
         self.registry = registry = CollectorRegistry(auto_describe=False)
         self.sources = sources or Sources()
         self._seconds = Histogram(
