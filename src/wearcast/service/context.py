@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from wearcast.service.cache import PredictionCache
     from wearcast.service.deployment import Deployment
     from wearcast.service.histories import UnitHistories
+    from wearcast.service.issuer import Issuer
     from wearcast.service.jobs import Jobs
     from wearcast.service.limits import Limiter
     from wearcast.service.logs import Logs
@@ -49,6 +50,7 @@ class Service:
     outside: Mapping[str, Outside]
     lifecycle: Lifecycle
     logs: Logs | None = None
+    issuer: Issuer | None = None
     readiness: Readiness = field(default_factory=Readiness)
 
 

@@ -42,9 +42,7 @@ def open(url: str, *, steps: Mapping[int, Step] = _STEPS, version: int = SCHEMA_
     """
     engine = _engine(url)
     try:
-        with writing(engine) as connection:
-            if engine.dialect.name == "postgresql":
-                connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        with writing(engine, alone=True) as connection:
             _bring_up(connection, steps, version)
     except DBAPIError as error:
         engine.dispose()
@@ -82,9 +80,16 @@ def _bring_up(connection: Connection, steps: Mapping[int, Step], version: int) -
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that will write; on SQLite it takes the lock at once, so as not to fail halfway for want of it."""
+def writing(engine: Engine, *, alone: bool = False) -> Iterator[Connection]:
+    """A transaction that will write; on SQLite it takes the lock at once, so as not to fail halfway for want of it.
+
+    Args:
+        engine: the database.
+        alone: on PostgreSQL too, wait for others who write alone: what is read stays so until it is written.
+    """
     with engine.connect().execution_options(**{_WRITES: True}) as connection, connection.begin():
+        if alone and engine.dialect.name == "postgresql":
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         yield connection
 
 
