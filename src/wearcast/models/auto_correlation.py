@@ -13,12 +13,12 @@ dropout acts on what comes out, not on the weights. Deviations:
   delays is `factor · log` of their number. What is padded is never read.
 - Where keys and values are shorter or longer than the queries, they are cut or filled up with zeros at their start,
   so that the latest steps take part; the code cuts or fills at their end, and so drops the latest.
-- The sum over time is read off the diagonals of the product of queries and keys. By the Wiener-Khinchin theorem it is
-  also the inverse Fourier transform of the cross-spectrum (`correlation_by_fft`), which is as exact, and slower in a
-  graph for ONNX Runtime at lengths of some hundreds. Training takes whichever is faster where it runs.
+- The sum over time is read off the diagonals of the product of queries and keys in a graph for ONNX Runtime. Where
+  nothing is padded, as in most of training, all of it is a product of spectra; see `correlation_spectrum`. Both are
+  exact (Wiener-Khinchin theorem).
 - Of delays that are as good as each other to one in a million, the shorter is taken. A season that is zero, as that of
   a constant series is, likes all delays alike, and rounding would choose, in each library another.
-- Delayed values are gathered, not rolled one by one.
+- Delayed values are gathered, not rolled one by one, or rolled all at once by the shift theorem.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wearcast.models.correlation_spectrum import LONGEST, Projections, Waves, correlated
 from wearcast.models.decomposition import RealSteps
 
 __all__ = ["AutoCorrelation", "aggregate", "correlation", "correlation_by_fft", "number_of_delays"]
@@ -122,6 +123,8 @@ class AutoCorrelation(nn.Module):
     """
 
     n_delays: Tensor
+    to_spectrum: Tensor
+    to_steps: Tensor
 
     def __init__(self, d_model: int, n_heads: int, length: int, *, factor: float) -> None:
         super().__init__()
@@ -132,6 +135,9 @@ class AutoCorrelation(nn.Module):
         self.most_delays = number_of_delays(length, factor)
         counts = torch.tensor([number_of_delays(count, factor) for count in range(length + 1)])
         self.register_buffer("n_delays", counts, persistent=False)
+        waves = Waves.of(length if length <= LONGEST else 1)
+        self.register_buffer("to_spectrum", waves.spectrum, persistent=False)
+        self.register_buffer("to_steps", waves.steps, persistent=False)
 
     def forward(self, series: Tensor, other: Tensor, steps: RealSteps | None, other_mask: Tensor | None) -> Tensor:
         """Join.
@@ -142,6 +148,10 @@ class AutoCorrelation(nn.Module):
             steps: real steps of the queries.
             other_mask: real steps of `other`, `(batch, any)`; None if all are.
         """
+        if steps is None and other_mask is None and self._by_spectrum(series):
+            maps = Projections(*(p for layer in (self.query, self.key_value, self.output) for p in layer.parameters()))
+            waves = Waves(self.to_spectrum, self.to_steps)
+            return correlated(series, None if other is series else other, maps, waves, self.n_heads, self._best)
         query = self.query(series)
         key_value = self.key_value(other)
         if steps is not None:
@@ -181,6 +191,11 @@ class AutoCorrelation(nn.Module):
         allowed = time[: self.most_delays] < self.n_delays[steps.number].unsqueeze(1)
         weight = torch.softmax(likeness.gather(2, delay).masked_fill(~allowed.unsqueeze(1), float("-inf")), dim=2)
         return torch.minimum(delay, steps.number.view(-1, 1, 1) - 1), weight
+
+    def _by_spectrum(self, series: Tensor) -> bool:
+        """Whether it pays, and nothing is traced: a graph for export or compilation takes the diagonals."""
+        plain = series.dtype == torch.float32 and not torch.is_autocast_enabled(series.device.type)
+        return plain and series.shape[1] == self.to_spectrum.shape[1] and not torch.compiler.is_compiling()
 
     def _best(self, likeness: Tensor, possible: Tensor | None = None) -> Tensor:
         """The delays of highest likeness, `(batch, heads, delays)`."""

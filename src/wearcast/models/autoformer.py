@@ -30,6 +30,7 @@ from wearcast.models.decomposition import (
     mean_over_time,
     real_steps,
 )
+from wearcast.models.dropout import Dropout
 from wearcast.models.embedding import CircularConvolution, SequenceEmbedding
 from wearcast.models.network import BackboneModule, given
 from wearcast.models.spec import Autoformer, Inputs
@@ -44,30 +45,34 @@ class FeedForward(nn.Module):
         super().__init__()
         self.widen = nn.Linear(d_model, d_hidden, bias=False)
         self.narrow = nn.Linear(d_hidden, d_model, bias=False)
-        self.dropout = dropout
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """`(batch, time, d_model)` to the same."""
-        hidden = functional.dropout(functional.gelu(self.widen(x)), self.dropout, self.training)
-        return functional.dropout(self.narrow(hidden), self.dropout, self.training)
+        hidden = self.dropout(functional.gelu(self.widen(x)))
+        result: Tensor = self.dropout(self.narrow(hidden))
+        return result
 
 
 class EncoderLayer(nn.Module):
     """Auto-correlation and feed-forward, each followed by a decomposition (equation 3)."""
 
-    def __init__(self, spec: Autoformer, length: int) -> None:
+    def __init__(self, spec: Autoformer, length: int, *, keeps_trend: bool) -> None:
         super().__init__()
+        self.keeps_trend = keeps_trend
         self.correlate = AutoCorrelation(spec.d_model, spec.n_heads, length, factor=spec.factor)
         self.feed_forward = FeedForward(spec.d_model, spec.d_feed_forward, dropout=spec.dropout)
         self.decompose = SeriesDecomposition(length, spec.moving_average)
-        self.dropout = nn.Dropout(spec.dropout)
+        self.dropout = Dropout(spec.dropout)
 
-    def forward(self, x: Tensor, steps: RealSteps | None) -> tuple[Tensor, Tensor]:
-        """Season, and the trend that was taken away."""
+    def forward(self, x: Tensor, steps: RealSteps | None) -> tuple[Tensor, Tensor | None]:
+        """Season, and the trend that was taken away if it is to be kept."""
         mask = None if steps is None else steps.mask
-        season, first = self.decompose(x + self.dropout(self.correlate(x, x, steps, mask)), steps)
-        season, second = self.decompose(season + self.feed_forward(season), steps)
-        return season, first + second
+        x = x + self.dropout(self.correlate(x, x, steps, mask))
+        season = self.decompose.season(x, steps)
+        added = self.feed_forward(season)
+        season = self.decompose.season(season + added, steps)
+        return season, x + added - season if self.keeps_trend else None  # the seasons between cancel
 
 
 class DecoderLayer(nn.Module):
@@ -80,18 +85,20 @@ class DecoderLayer(nn.Module):
         self.feed_forward = FeedForward(spec.d_model, spec.d_feed_forward, dropout=spec.dropout)
         self.decompose = SeriesDecomposition(length, spec.moving_average)
         self.project_trend = CircularConvolution(spec.d_model, n_trend)
-        self.dropout = nn.Dropout(spec.dropout)
+        self.dropout = Dropout(spec.dropout)
 
     def forward(
         self, x: Tensor, steps: RealSteps | None, past: Tensor, past_mask: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Season `(batch, time, d_model)`, and what it adds to the trend, `(batch, time, n_trend)`."""
         mask = None if steps is None else steps.mask
-        season, first = self.decompose(x + self.dropout(self.correlate(x, x, steps, mask)), steps)
+        x = x + self.dropout(self.correlate(x, x, steps, mask))
+        season = self.decompose.season(x, steps)
         joined = self.dropout(self.correlate_past(season, past, steps, past_mask))
-        season, second = self.decompose(season + joined, steps)
-        season, third = self.decompose(season + self.feed_forward(season), steps)
-        return season, self.project_trend(first + second + third)
+        season = self.decompose.season(season + joined, steps)
+        added = self.feed_forward(season)
+        season = self.decompose.season(season + added, steps)
+        return season, self.project_trend(x + joined + added - season)  # the seasons between cancel
 
 
 class TrendPooling(nn.Module):
@@ -105,7 +112,7 @@ class TrendPooling(nn.Module):
         self.join = nn.Sequential(
             nn.Linear(4 * spec.d_model, 2 * spec.d_model),
             nn.SiLU(),
-            nn.Dropout(spec.dropout),
+            Dropout(spec.dropout),
             nn.Linear(2 * spec.d_model, spec.d_model),
             nn.SiLU(),
         )
@@ -132,7 +139,9 @@ class AutoformerBackbone(BackboneModule):
         self.d_state = spec.d_model + inputs.n_past * (self.decodes + self.centred)
         length = inputs.context_length
         self.embed = SequenceEmbedding(inputs.n_past, spec.d_model, n_static=self.n_static, dropout=spec.dropout)
-        self.encoder = nn.ModuleList(EncoderLayer(spec, length) for _ in range(spec.n_encoder_layers))
+        self.encoder = nn.ModuleList(
+            EncoderLayer(spec, length, keeps_trend=not self.decodes) for _ in range(spec.n_encoder_layers)
+        )
         self.encoder_norm = SeasonalNorm(spec.d_model)
         if not self.decodes:
             self.pool = TrendPooling(spec, inputs)
@@ -201,5 +210,6 @@ class AutoformerBackbone(BackboneModule):
         trends = []
         for layer in self.encoder:
             season, trend = layer(season, steps)
-            trends.append(trend)
+            if trend is not None:
+                trends.append(trend)
         return self.encoder_norm(season, steps), trends

@@ -3,19 +3,21 @@
 Wu et al. 2021, "Autoformer: decomposition transformers with auto-correlation for long-term series forecasting",
 NeurIPS, equation 1; reference code: thuml/Autoformer (`layers/Autoformer_EncDec.py`). Deviations:
 
-- The average with repeated ends is one product with a constant matrix, three times as fast as pooling at these lengths.
+- What a series is beside its average with repeated ends is one product with a constant matrix, three times as fast as
+  pooling at these lengths.
 - Windows may be padded on the left: the first real step is repeated over the padding, so that what is real has the
   decomposition that it has alone.
-- The last step is taken away before and put back after, so that the season of a constant series is zero, not what
-  rounding leaves: the norm behind the layers would make something of that.
+- The last step is taken away before, and the trend is what the season leaves, so that the season of a constant series
+  is zero, not what rounding leaves: the norm behind the layers would make something of that.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 __all__ = ["RealSteps", "SeasonalNorm", "SeriesDecomposition", "averaging_matrix", "mean_over_time", "real_steps"]
 
@@ -60,21 +62,45 @@ def averaging_matrix(length: int, width: int) -> Tensor:
 class SeriesDecomposition(nn.Module):
     """`(batch, length, n)` to season and trend of the same shape (equation 1)."""
 
-    average: Tensor
+    without_average: Tensor
 
     def __init__(self, length: int, width: int) -> None:
         super().__init__()
-        self.register_buffer("average", averaging_matrix(length, width), persistent=False)
+        rest = torch.eye(length) - averaging_matrix(length, width)
+        self.register_buffer("without_average", rest, persistent=False)
 
     def forward(self, x: Tensor, steps: RealSteps | None) -> tuple[Tensor, Tensor]:
         """Season and trend; what they are at padded steps means nothing."""
-        level = x[:, -1:]
-        x = x - level
+        season = self.season(x, steps)
+        return season, x - season
+
+    def season(self, x: Tensor, steps: RealSteps | None) -> Tensor:
+        """The season alone."""
+        if steps is None and not torch.compiler.is_compiling():
+            alone: Tensor = _Season.apply(x, self.without_average)  # type: ignore[no-untyped-call]
+            return alone
+        x = x - x[:, -1:]
         if steps is not None:
             at = steps.first.view(-1, 1, 1).expand(-1, 1, x.shape[2])
             x = torch.where(steps.mask.unsqueeze(2), x, x.gather(1, at))
-        trend = torch.matmul(self.average, x)
-        return x - trend, trend + level
+        return torch.matmul(self.without_average, x)
+
+
+class _Season(torch.autograd.Function):
+    """The season of a series that is not padded, with fewer copies than autograd makes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, without_average: Tensor) -> Tensor:
+        ctx.save_for_backward(without_average)
+        return torch.matmul(without_average, x - x[:, -1:])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (without_average,) = ctx.saved_tensors
+        for_x = torch.matmul(without_average.t(), gradient)
+        for_x[:, -1] -= for_x.sum(dim=1)
+        return for_x, None
 
 
 class SeasonalNorm(nn.Module):

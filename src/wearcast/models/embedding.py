@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wearcast.models.dropout import Dropout
+
 __all__ = ["CircularConvolution", "SequenceEmbedding", "sinusoids"]
 
 
@@ -33,15 +35,21 @@ class CircularConvolution(nn.Module):
 
     def __init__(self, n_inputs: int, n_outputs: int, *, bias: bool = False) -> None:
         super().__init__()
+        self.narrows = n_outputs < n_inputs
         self.neighbours = nn.Linear(3 * n_inputs, n_outputs, bias=bias)
         nn.init.kaiming_normal_(self.neighbours.weight, mode="fan_in", nonlinearity="leaky_relu")
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolved steps."""
-        before = torch.cat([x[:, -1:], x[:, :-1]], dim=1)
-        after = torch.cat([x[:, 1:], x[:, :1]], dim=1)
-        result: Tensor = self.neighbours(torch.cat([before, x, after], dim=2))
-        return result
+        if self.narrows:  # to move what comes out is less than to copy what goes in
+            each = self.neighbours.weight.unflatten(1, (3, -1)).transpose(0, 1).flatten(0, 1)
+            before, own, after = functional.linear(x, each).chunk(3, dim=2)
+            result: Tensor = own + before.roll(1, dims=1) + after.roll(-1, dims=1)
+        else:
+            before = torch.cat([x[:, -1:], x[:, :-1]], dim=1)
+            after = torch.cat([x[:, 1:], x[:, :1]], dim=1)
+            result = functional.linear(torch.cat([before, x, after], dim=2), self.neighbours.weight)
+        return result if self.neighbours.bias is None else result + self.neighbours.bias
 
 
 class SequenceEmbedding(nn.Module):
@@ -66,7 +74,7 @@ class SequenceEmbedding(nn.Module):
         self.marks = nn.Linear(n_marks, d_model, bias=False) if n_marks else None
         self.static = nn.Linear(n_static, d_model, bias=False) if n_static else None
         self.register_buffer("position", sinusoids(length, d_model) if length else None, persistent=False)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, values: Tensor, marks: Tensor | None = None, static: Tensor | None = None) -> Tensor:
         """Embed.

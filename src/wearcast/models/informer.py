@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wearcast.models.dropout import Dropout
 from wearcast.models.embedding import CircularConvolution, SequenceEmbedding
 from wearcast.models.network import BackboneModule, given
 from wearcast.models.prob_sparse import CrossAttention, ProbSparseAttention
@@ -37,7 +38,7 @@ class FeedForward(nn.Module):
         self.wide = nn.Linear(spec.d_model, spec.d_feed_forward)
         self.narrow = nn.Linear(spec.d_feed_forward, spec.d_model)
         self.norm = nn.LayerNorm(spec.d_model)
-        self.dropout = nn.Dropout(spec.dropout)
+        self.dropout = Dropout(spec.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Each step by itself, `(batch, time, d_model)`."""
@@ -53,7 +54,7 @@ class EncoderLayer(nn.Module):
         super().__init__()
         self.attend = ProbSparseAttention(spec.d_model, spec.n_heads, length, factor=spec.factor, seed=seed)
         self.norm = nn.LayerNorm(spec.d_model)
-        self.dropout = nn.Dropout(spec.dropout)
+        self.dropout = Dropout(spec.dropout)
         self.feed_forward = FeedForward(spec)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
@@ -125,7 +126,7 @@ class DecoderLayer(nn.Module):
         )
         self.cross = CrossAttention(spec.d_model, spec.n_heads)
         self.norm, self.cross_norm = nn.LayerNorm(spec.d_model), nn.LayerNorm(spec.d_model)
-        self.dropout = nn.Dropout(spec.dropout)
+        self.dropout = Dropout(spec.dropout)
         self.feed_forward = FeedForward(spec)
 
     def forward(self, x: Tensor, mask: Tensor | None, memory: Tensor, memory_mask: Tensor | None, kept: int) -> Tensor:
