@@ -51,6 +51,7 @@ KINDS: Mapping[str, Kind] = {
     "bad-request": Kind(400, "The request cannot be understood"),
     "not-acceptable": Kind(406, "None of the accepted formats can be given"),
     "body-too-large": Kind(413, "The body is larger than allowed"),
+    "headers-too-large": Kind(431, "The headers are larger than allowed"),
     "too-much": Kind(413, "More units, rows or forecasts than one request may have"),
     "unsupported-media-type": Kind(415, "This format of the body is not read here"),
     # it can be read and is wrong
@@ -187,6 +188,9 @@ _OF_ERROR: tuple[tuple[type[WearcastError], str, str | None, float | None], ...]
 
 def from_error(error: WearcastError) -> Problem:
     """One of Wearcast's errors as a problem; what it says of files of this machine stays here."""
+    if type(error).__name__ == "OutsideDownError":  # of a room above this one
+        retry_after_s = getattr(error, "retry_after_s", 5.0)
+        return Problem("unavailable", "a service that is needed for this does not answer", retry_after_s=retry_after_s)
     _, slug, text, retry_after_s = next(row for row in _OF_ERROR if isinstance(error, row[0]))
     if text is not None:
         return Problem(slug, text, retry_after_s=retry_after_s)
