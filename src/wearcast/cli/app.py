@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from wearcast import __version__
+from wearcast.cli.auth import auth_app
 from wearcast.cli.benchmark import benchmark
 from wearcast.cli.compare import compare
 from wearcast.cli.config_commands import config_app
@@ -64,3 +65,4 @@ app.command()(predict)
 app.command()(compare)
 app.command()(select)
 app.command()(benchmark)
+app.add_typer(auth_app, name="auth")
