@@ -16,7 +16,15 @@ from wearcast.registry.records import ModelVersion, RegisteredModel, Run
 if TYPE_CHECKING:
     from wearcast.registry.store import Store
 
-__all__ = ["ModelVersion", "RegistryReader", "default_cache", "default_uri", "open_registry", "open_store"]
+__all__ = [
+    "ModelVersion",
+    "RegistryReader",
+    "default_cache",
+    "default_data",
+    "default_uri",
+    "open_registry",
+    "open_store",
+]
 
 REGISTRY_VARIABLE = "WEARCAST_REGISTRY"
 """URI of the registry, for every command that is not given `--registry`."""
@@ -97,7 +105,12 @@ def default_uri() -> str:
     for variable in (REGISTRY_VARIABLE, MLFLOW_VARIABLE):
         if chosen := os.environ.get(variable, "").strip():
             return chosen
-    return f"sqlite:///{_user_folder('XDG_DATA_HOME', '.local/share') / 'registry.db'}"
+    return f"sqlite:///{default_data() / 'registry.db'}"
+
+
+def default_data() -> Path:
+    """Wearcast's folder among the user's data: unlike a cache, nobody empties it."""
+    return _user_folder("XDG_DATA_HOME", ".local/share")
 
 
 def default_cache() -> Path:

@@ -5,9 +5,11 @@ from __future__ import annotations
 __all__ = [
     "CODE",
     "COLUMNS",
+    "COMMIT",
     "CREATED",
     "DATA",
     "DATA_FINGERPRINT",
+    "GATE",
     "LOCK",
     "METRIC",
     "MODEL",
@@ -17,6 +19,8 @@ __all__ = [
     "PREFIX",
     "RECIPE",
     "RECIPE_SHA256",
+    "REGISTERED_BY",
+    "SEED",
     "SIZE_BYTES",
     "SUMS_SHA256",
     "TARGET",
@@ -35,7 +39,11 @@ DATA_FINGERPRINT = f"{PREFIX}data_fingerprint"
 RECIPE = f"{PREFIX}recipe"
 RECIPE_SHA256 = f"{PREFIX}recipe_sha256"
 CODE = f"{PREFIX}code"
-"""Version of Wearcast, and the commit where it runs from a checkout."""
+"""Version of Wearcast that trained it."""
+COMMIT = f"{PREFIX}commit"
+"""Commit of the checkout that registered it, if it was one."""
+REGISTERED_BY = f"{PREFIX}registered_by"
+SEED = f"{PREFIX}seed"
 TARGET = f"{PREFIX}target"
 """The target as JSON."""
 COLUMNS = f"{PREFIX}columns"
@@ -45,6 +53,8 @@ PARENT = f"{PREFIX}parent"
 """Version, or folder of the bundle, that this one comes after."""
 METRIC = f"{PREFIX}metric."
 """Prefix of a held-out figure each."""
+GATE = f"{PREFIX}gate"
+"""What the gate said when it was last promoted, as JSON."""
 OVERRIDE = f"{PREFIX}override"
 """Why a gate that said no was not obeyed."""
 
