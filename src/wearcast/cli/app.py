@@ -16,6 +16,7 @@ from wearcast.cli.demo import demo
 from wearcast.cli.evaluate import evaluate
 from wearcast.cli.predict import predict
 from wearcast.cli.select import select
+from wearcast.cli.serve import serve
 from wearcast.cli.train import train
 
 __all__ = ["app"]
@@ -65,4 +66,5 @@ app.command()(predict)
 app.command()(compare)
 app.command()(select)
 app.command()(benchmark)
+app.command()(serve)
 app.add_typer(auth_app, name="auth")

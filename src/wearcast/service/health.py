@@ -60,7 +60,7 @@ async def detail(service: Service) -> dict[str, Any]:
         "dependencies": dependencies,
         "disks": disks,
         "requests_in_flight": service.lifecycle.in_flight,
-        "queue": {"length": service.scorer.queue_length, "limit": service.settings.limits.queue},
+        "queue": {"length": service.scorer.waiting, "limit": service.settings.limits.queue},
         "jobs": dict(service.jobs.by_state()),
         "log_lines_dropped": service.logs.writer.dropped if service.logs else 0,
     }

@@ -66,7 +66,7 @@ class Metrics:
     """The metrics of one service, in a registry of its own."""
 
     def __init__(self, sources: Sources | None = None) -> None:
-        disable_created_metrics()  # a series more for each child, which nobody reads
+        disable_created_metrics()  # type: ignore[no-untyped-call] # a series more for each child, which nobody reads
         self.registry = registry = CollectorRegistry(auto_describe=False)
         self.sources = sources or Sources()
         self._seconds = Histogram(

@@ -240,11 +240,13 @@ class Settings(Strict):
     hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")
     """Names that the Host header may hold, without a port; `*.plant.example` covers what lies below."""
     keep_alive_s: int = Field(65, ge=1, le=3_600)
-    """An idle connection is closed after so long; longer than a proxy in front keeps one, or it will use a closed one."""
+    """An idle connection is closed after so long; a proxy in front must do so sooner, or it would use a closed one."""
     drain_s: Seconds = 20.0
     """The end, from SIGTERM to the last answer, takes no longer."""
     drain_notice_s: float = Field(1.0, ge=0, le=600)
     """So long of it new connections are still taken in, for a balancer to notice that the service is not ready."""
+    docs: bool | None = None
+    """The page `/docs`, whose program comes from a CDN; None has it in dev only."""
     models: ModelsSettings = ModelsSettings()
     auth: AuthSettings = AuthSettings()
     vault: VaultSettings = VaultSettings()

@@ -11,6 +11,7 @@ import time
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
+from wearcast.errors import WearcastError
 from wearcast.service.logs import get_logger
 from wearcast.service.problems import Problem, as_problem, respond
 
@@ -53,9 +54,11 @@ class Watch:
         except asyncio.CancelledError:  # the drain has waited long enough
             await self._instead(seen, scope, receive, Problem("unavailable", "the service ends", retry_after_s=5))
             raise
-        except Exception as error:
-            self._failures.exception("a request failed", **{"http.request.id": seen.request_id})
+        except (Problem, WearcastError) as error:
             await self._instead(seen, scope, receive, as_problem(error))
+        except Exception:
+            self._failures.exception("a request failed", **{"http.request.id": seen.request_id})
+            await self._instead(seen, scope, receive, Problem("internal", "the service failed; the log says why"))
         finally:
             self._lifecycle.in_flight -= 1
             self._tell(seen, scope)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 import orjson
@@ -20,8 +21,6 @@ from wearcast.service.settings import LogLevel
 __all__ = ["router"]
 
 router = APIRouter(route_class=HotRoute, tags=["operations"])
-
-_NO_STORE = {"cache-control": "no-store"}
 
 
 class Alive(Strict):
@@ -97,7 +96,7 @@ _LOG_LEVELS = TypeAdapter(LogLevels)
 
 
 def _json(content: object, status: int = 200) -> Response:
-    return Response(orjson.dumps(content), status, _NO_STORE, "application/json")
+    return Response(orjson.dumps(content), status, media_type="application/json")
 
 
 @router.get("/health/live", summary="Whether the process answers", responses={200: {"model": Alive}})
@@ -136,7 +135,7 @@ async def detail(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Counters since the start of the process, and what is now."""
     text, media_type = service_of(request).metrics.render(request.headers.get("accept", ""))
-    return Response(text, 200, {**_NO_STORE, "content-type": media_type})
+    return Response(text, 200, {"content-type": media_type})
 
 
 @router.get("/v1/logs/levels", summary="Levels of the loggers", responses={200: {"model": LogLevels}})
@@ -158,9 +157,8 @@ async def change_levels(request: Request) -> Response:
     wanted = _LOG_LEVELS.validate_json(await request.body()).levels
     if service.logs is None:
         raise Problem("conflict", "the process that runs this service keeps the logs to itself")
-    before = service.logs.levels()
     service.logs.change(wanted)
-    await service.audit.record(
-        request, "logs.levels", {name: [before.get(name), level] for name, level in wanted.items()}
-    )
+    said = ", ".join(f"{name}={level}" for name, level in wanted.items())
+    who, origin = request.state.principal.client, request.state.client_address
+    await asyncio.to_thread(service.audit.record, who, "logs.levels", said, origin=origin, result="done")
     return _json({"levels": service.logs.levels()})

@@ -1,0 +1,113 @@
+"""The parts of the service put together, started in order and stopped in the reverse one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from wearcast.service import audit, cache, database, issuer
+from wearcast.service.context import Service
+from wearcast.service.deployment import Deployment
+from wearcast.service.health import configured, loaded_models
+from wearcast.service.lifecycle import Lifecycle
+from wearcast.service.limits import Limiter
+from wearcast.service.logs import Logs, get_logger
+from wearcast.service.metrics import Metrics, Sources
+from wearcast.service.outside import outside_services
+from wearcast.service.scoring import Scorer
+from wearcast.service.secrets import Secrets
+
+if TYPE_CHECKING:
+    from wearcast.service.breaker import BreakerState
+    from wearcast.service.settings import Settings
+
+__all__ = ["assemble", "running"]
+
+log = get_logger("wearcast.service.assembly")
+
+
+def assemble(settings: Settings, *, lifecycle: Lifecycle | None = None, logs: Logs | None = None) -> Service:
+    """Build every part; the database is opened, nothing else is asked and no model is loaded yet.
+
+    Raises:
+        ConfigError: a secret is not there, the database cannot be opened, or settings contradict each other.
+        MissingExtraError: what the settings ask for is not installed.
+    """
+    outside = outside_services(_tell_breaker)
+    keeper = Secrets(settings.vault, outside["vault"])
+    redis_url = keeper.reveal(settings.redis_url) if settings.redis_url is not None else None
+    engine = database.open(keeper.reveal(settings.state_url))
+    metrics = Metrics()
+    who = issuer.authority(settings, engine, keeper, outside)
+    limits = settings.limits
+    service = Service(
+        settings=settings,
+        database=engine,
+        deployment=Deployment.of(settings, outside["registry"]),
+        scorer=Scorer(
+            queue=limits.queue, batch_max=limits.batch_max, batch_wait_ms=limits.batch_wait_ms, observer=metrics
+        ),
+        cache=cache.open_cache(settings.cache, redis_url, outside["redis"]),
+        histories=None,  # type: ignore[arg-type]
+        jobs=None,  # type: ignore[arg-type]
+        outcomes=None,  # type: ignore[arg-type]
+        verifier=who.verifier,
+        issuer=who.issuer,
+        limiter=Limiter(limits, redis_url=redis_url, workers=settings.workers, outside=outside["redis"]),
+        audit=audit.Audit(engine),
+        metrics=metrics,
+        outside=outside,
+        lifecycle=lifecycle or Lifecycle(),
+        logs=logs,
+    )
+    metrics.sources = _sources(service)
+    return service
+
+
+@asynccontextmanager
+async def running(service: Service) -> AsyncIterator[None]:
+    """Load the model and start what works in the background; at the end give back what was taken.
+
+    Raises:
+        BundleError: the fixed bundle is not whole.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(service.database.dispose)
+        stack.push_async_callback(service.limiter.close)
+        stack.push_async_callback(service.cache.close)
+        stack.push_async_callback(asyncio.to_thread, service.scorer.close)
+        await service.deployment.start()
+        stack.push_async_callback(_cancelled, asyncio.create_task(service.deployment.run()))
+        yield
+
+
+async def _cancelled(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def _sources(service: Service) -> Sources:
+    used = [name for name, is_used in configured(service.settings).items() if is_used]
+
+    def breakers() -> Mapping[str, BreakerState]:
+        return {name: service.outside[name].state for name in used}
+
+    logs = service.logs
+    return Sources(
+        in_flight=lambda: service.lifecycle.in_flight,
+        queue=lambda: service.scorer.waiting,
+        models=lambda: loaded_models(service),
+        breakers=breakers,
+        lines_dropped=(lambda: logs.writer.dropped) if logs is not None else int,
+    )
+
+
+def _tell_breaker(name: str, state: BreakerState, last_error: str | None) -> None:
+    if state == "open":
+        log.warning("a service outside is left alone for a while", service=name, **{"error.type": last_error})
+    else:
+        log.info("a service outside answers again", service=name)
