@@ -15,6 +15,7 @@ from wearcast.cli.datasets import datasets_app
 from wearcast.cli.demo import demo
 from wearcast.cli.evaluate import evaluate
 from wearcast.cli.predict import predict
+from wearcast.cli.registry import registry_app
 from wearcast.cli.select import select
 from wearcast.cli.serve import serve
 from wearcast.cli.train import train
@@ -68,3 +69,4 @@ app.command()(select)
 app.command()(benchmark)
 app.command()(serve)
 app.add_typer(auth_app, name="auth")
+app.add_typer(registry_app, name="registry")
