@@ -10,11 +10,12 @@ import asyncio
 import logging
 import re
 import time
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import urlsplit
 
-from joserfc.errors import JoseError
+from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import ECKey, Key, OctKey, RSAKey
 
 from wearcast.errors import ConfigError
@@ -117,7 +118,8 @@ class GivenKeys:
         keys: list[Key] = []
         for block in blocks:
             try:
-                key: Key = (RSAKey if algorithm[:2] in ("RS", "PS") else ECKey).import_key(block)
+                with warnings.catch_warnings(action="ignore", category=SecurityWarning):  # a short one is refused below
+                    key: Key = (RSAKey if algorithm[:2] in ("RS", "PS") else ECKey).import_key(block)
             except (JoseError, ValueError, TypeError):
                 raise ConfigError(f"not a private key for {algorithm}", where=where) from None  # it may quote the key
             key.ensure_kid()
@@ -230,6 +232,8 @@ def _usable(document: dict[str, Any]) -> tuple[Key, ...]:
     listed = document.get("keys")
     for data in listed[:MOST_KEYS] if isinstance(listed, list) else ():
         if not isinstance(data, dict) or data.get("kty") not in ("RSA", "EC") or "d" in data:
+            continue
+        if data["kty"] == "RSA" and len(str(data.get("n"))) * 6 < SHORTEST_RSA:
             continue
         try:
             keys.append(RSAKey.import_key(data) if data["kty"] == "RSA" else ECKey.import_key(data))
