@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from wearcast.service.layout import Layout, UnitReadings
+from wearcast.service.layout import UnitReadings
 
 if TYPE_CHECKING:
     from wearcast.service.outside import Outside
@@ -26,17 +26,17 @@ _LOG = logging.getLogger("wearcast.service.cache")
 _PREFIX = b"wearcast:forecast:"
 
 
-def content_key(served: Served, layout: Layout, readings: UnitReadings, every: int | None) -> bytes:
-    """What a forecast depends on, in 16 bytes: model, unit, times and all columns that the model reads."""
-    rows = len(readings.time)
-    head = f"{served.key}\0{served.reference}\0{served.arm}\0{every}\0{readings.unit!r}\0{rows}\0{readings.time.dtype}"
-    digest = hashlib.blake2b(head.encode(), digest_size=16)
-    digest.update(readings.time.data)
-    columns = readings.columns
-    for name in layout.columns:
-        values = columns[name]
-        # A static text is the same in each row; its length tells where it ends.
-        digest.update(values.data if values.dtype.char != "O" else repr((len(values), values[0])).encode())
+def content_key(served: Served, readings: UnitReadings, every: int | None) -> bytes:
+    """What a forecast depends on, in 16 bytes: model, unit, times and all columns."""
+    digest = hashlib.blake2b(
+        repr(
+            (served.key, served.reference, served.arm, every, readings.unit, readings.time.dtype.char, readings.names)
+            + ((sorted(readings.texts.items()),) if readings.texts else ())
+        ).encode(),
+        digest_size=16,
+    )
+    digest.update(readings.time.tobytes())
+    digest.update(readings.values.tobytes())
     return digest.digest()
 
 

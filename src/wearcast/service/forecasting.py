@@ -84,8 +84,7 @@ async def scored(service: Service, part: Part, every: int | None) -> Scored:
 
 async def answered(service: Service, part: Part, every: int | None) -> tuple[list[bytes], int]:
     """Forecasts of a part as JSON, a text of rows a unit, and how many of them were known already."""
-    layout = service.scorer.layouts.of(part.served)
-    keys = [content_key(part.served, layout, one, every) for one in part.units]
+    keys = [content_key(part.served, one, every) for one in part.units]
     known = await service.cache.get(keys)
     lacking = [i for i, value in enumerate(known) if value is None]
     hits = len(keys) - len(lacking)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -18,8 +18,6 @@ from wearcast.schema import TimeUnit, UnitId
 from wearcast.service.problems import Fault, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from wearcast.service.served import Served
 
 __all__ = ["Accepted", "Layout", "Layouts", "UnitReadings"]
@@ -34,14 +32,20 @@ class UnitReadings:
     Attributes:
         unit: its id.
         time: ascending, `(n,)`: cycles, or microseconds since 1970 for a clock.
-        columns: by name, `(n,)` each: float32 with NaN where a reading is missing, text as objects.
+        names: of the columns of numbers, `k`.
+        values: their readings, float32 `(k, n)`, NaN where one is missing.
+        texts: static columns that are text.
+        fixed: those of `names` that were given as statics.
         place: where they stand in the request, for complaints.
     """
 
     unit: UnitId
     time: NDArray[Any]
-    columns: Mapping[str, NDArray[Any]]
-    place: str = "units[0]"
+    names: tuple[str, ...]
+    values: NDArray[np.float32]
+    texts: Mapping[str, str | None]
+    fixed: tuple[str, ...] = ()
+    place: str = "body"
 
 
 @dataclass(frozen=True)
@@ -103,9 +107,9 @@ class Layout:
             Problem: `wrong-columns`, naming the first unit that lacks some.
         """
         for readings in units:
-            if lacking := self._needed.difference(readings.columns):
+            if lacking := self._needed.difference(readings.names, readings.texts):
                 names = sorted(lacking)
-                there = sorted(readings.columns)
+                there = sorted((*readings.names, *readings.texts))
                 raise Problem(
                     "wrong-columns",
                     f"{readings.place}: the model {model} reads {listed(self.columns)}; missing are {listed(names)}",
@@ -204,8 +208,3 @@ class Layouts:
                 layouts[0].time_unit,
             )
         return found
-
-
-def constant(value: float | str, rows: int) -> NDArray[Any]:
-    """A static value as a column."""
-    return np.full(rows, value, dtype=object if isinstance(value, str) else np.float32)

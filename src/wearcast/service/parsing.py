@@ -17,13 +17,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from wearcast.config import nearest
 from wearcast.schema import UnitId
 from wearcast.service.cells import LARGEST, NUMBERS, ascending, block, cells, cycles, shown, stamps
-from wearcast.service.layout import Accepted, UnitReadings, constant
+from wearcast.service.layout import Accepted, UnitReadings
 from wearcast.service.problems import Problem
 from wearcast.service.schemas import UNIT_PATTERN
 
@@ -160,10 +161,15 @@ class _Units:
         self._rows += rows
         if self._rows > self._limits.rows:
             raise too_many("rows", self._rows, self._limits.rows)
-        columns = self._columns(body["columns"], rows, f"{dot}columns")
-        if statics := body.get("statics"):
-            columns |= self._statics(statics, rows, f"{dot}statics", columns)
-        return UnitReadings(unit, time, columns, where or "body")
+        columns = body["columns"]
+        values = self._columns(columns, rows, f"{dot}columns")
+        if not (statics := body.get("statics")):
+            return UnitReadings(unit, time, tuple(columns), values, {}, (), where or "body")
+        numbers, texts = self._statics(statics, f"{dot}statics", columns)
+        fixed = np.repeat(np.array(list(numbers.values()), dtype=np.float32)[:, None], rows, axis=1)
+        values = np.concatenate([values, fixed])
+        names = (*columns, *numbers)
+        return UnitReadings(unit, time, names, values, texts, tuple(numbers), where or "body")
 
     def _time(self, values: Any, where: str) -> NDArray[Any]:
         if type(values) is not list or not values:
@@ -176,7 +182,7 @@ class _Units:
             raise _wrong_time(values, where, clock=self._accepted.is_clock)
         return ascending(cycles(values, where), where, values)
 
-    def _columns(self, columns: Any, rows: int, where: str) -> dict[str, NDArray[Any]]:
+    def _columns(self, columns: Any, rows: int, where: str) -> NDArray[np.float32]:
         if type(columns) is not dict or not columns:
             raise Problem.at("bad-input", where, f"expected a list of numbers a column, got {shown(columns)}")
         if unknown := columns.keys() - self._accepted.columns:
@@ -187,32 +193,44 @@ class _Units:
         if set(map(type, values)) != {list} or set(map(len, values)) != {rows}:
             raise _ragged(columns, rows, where)
         self._data.texts += len(columns)
-        return dict(zip(columns, block(columns, rows, where), strict=True))
+        return block(columns, rows, where)
 
-    def _statics(self, statics: Any, rows: int, where: str, columns: dict[str, Any]) -> dict[str, NDArray[Any]]:
+    def _statics(
+        self, statics: Any, where: str, columns: dict[str, Any]
+    ) -> tuple[dict[str, float], dict[str, str | None]]:
+        """Numbers and texts among the statics."""
         if type(statics) is not dict:
             raise Problem.at("bad-input", where, f"expected an object, got {shown(statics)}", "a value a column")
         if unknown := statics.keys() - self._accepted.columns:
             raise self._accepted.refuse(unknown, where)
         self._data.texts += len(statics)
-        found = {}
+        numbers: dict[str, float] = {}
+        texts: dict[str, str | None] = {}
         for name, value in statics.items():
+            place = f"{where}.{name}"
             if name in columns:
-                raise Problem.at("bad-input", f"{where}.{name}", "it is among columns, too", "give it once")
-            found[name] = constant(self._static(name, value, f"{where}.{name}"), rows)
-        return found
+                raise Problem.at("bad-input", place, "it is among columns, too", "give it once")
+            if name in self._accepted.texts:
+                texts[name] = self._text(value, place)
+            else:
+                numbers[name] = _number(value, place)
+        return numbers, texts
 
-    def _static(self, name: str, value: Any, where: str) -> float | str:
-        if name in self._accepted.texts:
-            if type(value) is not str or len(value) > LONGEST_TEXT:
-                raise Problem.at("bad-input", where, f"expected a text, got {shown(value)}")
-            self._data.texts += 1
-            return value
+    def _text(self, value: Any, where: str) -> str | None:
         if value is None:
-            return float("nan")
-        if type(value) not in NUMBERS or not abs(value) <= LARGEST:
-            raise Problem.at("bad-input", where, f"expected a finite number, got {shown(value)}")
-        return float(value)
+            return None
+        if type(value) is not str or len(value) > LONGEST_TEXT:
+            raise Problem.at("bad-input", where, f"expected a text, got {shown(value)}")
+        self._data.texts += 1
+        return value
+
+
+def _number(value: Any, where: str) -> float:
+    if value is None:
+        return float("nan")
+    if type(value) not in NUMBERS or not abs(value) <= LARGEST:
+        raise Problem.at("bad-input", where, f"expected a finite number, got {shown(value)}")
+    return float(value)
 
 
 def _wrong_time(values: list[Any], where: str, *, clock: bool) -> Problem:

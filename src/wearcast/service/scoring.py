@@ -248,20 +248,26 @@ def _names(units: Sequence[UnitReadings]) -> tuple[Any, ...]:
 
 
 def _readings(units: Sequence[UnitReadings], names: tuple[Any, ...], layout: Layout) -> Readings:
+    first = units[0]
     if len(units) == 1:
-        (one,) = units
-        offsets, time = np.array([0, len(one.time)]), one.time
-        columns = {name: one.columns[name] for name in layout.columns}
+        offsets, time = np.array([0, len(first.time)]), first.time
+        found: dict[str, NDArray[Any]] = dict(zip(first.names, first.values, strict=True))
     else:
         offsets = np.zeros(len(units) + 1, dtype=np.int64)
         np.cumsum([len(one.time) for one in units], out=offsets[1:])
         time = np.concatenate([one.time for one in units])
-        columns = {name: _column(units, name) for name in layout.columns}
+        if all(one.names == first.names for one in units):
+            found = dict(zip(first.names, np.concatenate([one.values for one in units], axis=1), strict=True))
+        else:
+            found = {name: _column(units, name) for name in layout.columns if name not in layout.texts}
+    for name in layout.texts:
+        found[name] = np.repeat(np.array([one.texts[name] for one in units], dtype=object), np.diff(offsets))
+    columns = {name: found[name] for name in layout.columns}
     return Readings(names, offsets, time, columns, layout.time_unit, layout.sampling_rate_hz, "request")
 
 
 def _column(units: Sequence[UnitReadings], name: str) -> NDArray[Any]:
-    return np.concatenate([one.columns[name] for one in units])
+    return np.concatenate([one.values[one.names.index(name)] for one in units])
 
 
 # ------------------------------------------------------------------ in the loop

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -48,11 +47,11 @@ def read_table(
     units, lengths = _units(table, limits)
     offsets = np.append(0, np.cumsum(lengths)).tolist()
     time = _time(table["time"], accepted, offsets)
-    columns = _columns(table, accepted, offsets)
-    found = [
-        UnitReadings(unit, time[a:b], {name: values[a:b] for name, values in columns.items()}, f"unit {unit!r}")
-        for unit, (a, b) in zip(units, pairwise(offsets), strict=True)
-    ]
+    names, values, texts = _columns(table, accepted, offsets)
+    found = []
+    for i, (unit, a, b) in enumerate(zip(units, offsets[:-1], offsets[1:], strict=True)):
+        own = {name: text[i] for name, text in texts.items()} if texts else {}
+        found.append(UnitReadings(unit, time[a:b], names, values[:, a:b], own, (), f"unit {unit!r}"))
     check_forecasts(found, every, limits)
     return Asked(found, model, every)
 
@@ -146,25 +145,28 @@ def _check_order(time: NDArray[Any], series: pl.Series, offsets: list[int]) -> N
     )
 
 
-def _columns(table: pl.DataFrame, accepted: Accepted, offsets: list[int]) -> dict[str, NDArray[Any]]:
+def _columns(
+    table: pl.DataFrame, accepted: Accepted, offsets: list[int]
+) -> tuple[tuple[str, ...], NDArray[np.float32], dict[str, list[str | None]]]:
+    """Names and readings of the columns of numbers, and each static text by unit."""
     names = [name for name in table.columns if name not in ("unit", "time")]
     if unknown := set(names) - accepted.columns:
         raise accepted.refuse(unknown, "schema")
-    return {
-        name: _text(table[name], offsets) if name in accepted.texts else _numbers(table[name], name) for name in names
-    }
+    texts = {name: _text(table[name], offsets) for name in names if name in accepted.texts}
+    numbers = tuple([name for name in names if name not in texts])
+    for name in numbers:
+        if not (table[name].dtype.is_integer() or table[name].dtype.is_float()):
+            what = f"expected numbers, got {table[name].dtype}"
+            raise Problem.at("bad-input", f"column {name!r}", what, "cast the column; null where a reading is missing")
+    single = all(table[name].dtype == pl.Float32 for name in numbers)
+    block = np.empty((len(numbers), table.height), dtype=np.float32 if single else np.float64)
+    for i, name in enumerate(numbers):
+        block[i] = table[name].to_numpy()  # null becomes NaN
+    return numbers, checked(block, lambda i, row: f"row {row + 1}, column {numbers[i]!r}"), texts
 
 
-def _numbers(series: pl.Series, name: str) -> NDArray[np.float32]:
-    if not (series.dtype.is_integer() or series.dtype.is_float()):
-        what = f"expected numbers, got {series.dtype}"
-        raise Problem.at("bad-input", f"column {name!r}", what, "cast the column; null where a reading is missing")
-    values = series.cast(pl.Float32 if series.dtype == pl.Float32 else pl.Float64).to_numpy()  # null becomes NaN
-    found: NDArray[np.float32] = checked(values[None, :], lambda _, row: f"row {row + 1}, column {name!r}")[0]
-    return found
-
-
-def _text(series: pl.Series, offsets: list[int]) -> NDArray[Any]:
+def _text(series: pl.Series, offsets: list[int]) -> list[str | None]:
+    """The text of each unit."""
     where = f"column {series.name!r}"
     if series.dtype not in (pl.String, pl.Categorical, pl.Enum):
         raise Problem.at("bad-input", where, f"expected text, got {series.dtype}")
@@ -176,5 +178,5 @@ def _text(series: pl.Series, offsets: list[int]) -> NDArray[Any]:
         raise Problem.at("bad-input", f"row {row + 1}, {where}", "a static column changes within a unit")
     if int(text.str.len_bytes().max() or 0) > LONGEST_TEXT:  # type: ignore[arg-type]
         raise Problem.at("bad-input", where, f"a text is longer than {LONGEST_TEXT} bytes")
-    found: NDArray[Any] = np.array(text.to_list(), dtype=object)
+    found: list[str | None] = text.gather(offsets[:-1]).to_list()
     return found
