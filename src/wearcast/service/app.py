@@ -21,6 +21,7 @@ from wearcast.service.access import ACCESS
 from wearcast.service.assembly import assemble, running
 from wearcast.service.gate import Gate
 from wearcast.service.openapi import HotRoute, document
+from wearcast.service.tracing import Trace
 from wearcast.service.watch import Deadline, Watch
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ def create_app(settings: Settings, *, lifecycle: Lifecycle | None = None, logs: 
     app.add_middleware(
         Gate, settings=settings, verifier=service.verifier, limiter=service.limiter, refused=service.metrics.refused
     )
+    if service.tracing is not None:
+        app.add_middleware(Trace, tracing=service.tracing)
     app.add_middleware(Watch, lifecycle=service.lifecycle, metrics=service.metrics)
     return app
 

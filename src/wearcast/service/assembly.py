@@ -6,25 +6,33 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wearcast.service import audit, cache, database, issuer
+from wearcast.service import cache, database, issuer
+from wearcast.service.audit import Audit
 from wearcast.service.context import Service
 from wearcast.service.deployment import Deployment
-from wearcast.service.health import configured, loaded_models
+from wearcast.service.health import configured, loaded_models, state_file
+from wearcast.service.histories import UnitHistories
+from wearcast.service.jobs import Jobs
 from wearcast.service.lifecycle import Lifecycle
 from wearcast.service.limits import Limiter
 from wearcast.service.logs import Logs, get_logger
 from wearcast.service.metrics import Metrics, Sources
+from wearcast.service.outcomes import Outcomes
 from wearcast.service.outside import outside_services
 from wearcast.service.scoring import Scorer
 from wearcast.service.secrets import Secrets
+from wearcast.service.settings import state_folder
+from wearcast.service.split import StoredSplits
+from wearcast.service.tracing import Tracing, open_tracing
 
 if TYPE_CHECKING:
     from wearcast.service.breaker import BreakerState
-    from wearcast.service.settings import Settings
+    from wearcast.service.settings import LimitsSettings, Settings
 
-__all__ = ["assemble", "running"]
+__all__ = ["assemble", "job_folder", "running"]
 
 log = get_logger("wearcast.service.assembly")
 
@@ -42,26 +50,43 @@ def assemble(settings: Settings, *, lifecycle: Lifecycle | None = None, logs: Lo
     engine = database.open(keeper.reveal(settings.state_url))
     metrics = Metrics()
     who = issuer.authority(settings, engine, keeper, outside)
-    limits = settings.limits
+    recorded = Audit(engine)
+    histories = UnitHistories(engine)
+    tracing = open_tracing(settings.tracing)
+    deployment = Deployment.of(settings, outside["registry"], StoredSplits(engine))
+    scorer = _scorer(settings.limits, metrics, tracing)
     service = Service(
         settings=settings,
         database=engine,
-        deployment=Deployment.of(settings, outside["registry"]),
-        scorer=Scorer(
-            queue=limits.queue, batch_max=limits.batch_max, batch_wait_ms=limits.batch_wait_ms, observer=metrics
-        ),
+        deployment=deployment,
+        scorer=scorer,
         cache=cache.open_cache(settings.cache, redis_url, outside["redis"]),
-        histories=None,  # type: ignore[arg-type]
-        jobs=None,  # type: ignore[arg-type]
-        outcomes=None,  # type: ignore[arg-type]
+        histories=histories,
+        jobs=Jobs(job_folder(settings), engine, deployment, scorer.layouts, busy=lambda: scorer.waiting),
+        outcomes=Outcomes(
+            engine,
+            deployment,
+            scorer.layouts,
+            audit=recorded,
+            stop_losing=settings.models.stop_losing,
+            kept=lambda unit: histories.read(unit) is not None,
+        ),
+            engine,
+            deployment,
+            scorer.layouts,
+            audit=recorded,
+            stop_losing=settings.models.stop_losing,
+            kept=lambda unit: histories.read(unit) is not None,
+        ),
         verifier=who.verifier,
         issuer=who.issuer,
-        limiter=Limiter(limits, redis_url=redis_url, workers=settings.workers, outside=outside["redis"]),
-        audit=audit.Audit(engine),
+        limiter=Limiter(settings.limits, redis_url=redis_url, workers=settings.workers, outside=outside["redis"]),
+        audit=recorded,
         metrics=metrics,
         outside=outside,
         lifecycle=lifecycle or Lifecycle(),
         logs=logs,
+        tracing=tracing,
     )
     metrics.sources = _sources(service)
     return service
@@ -79,9 +104,25 @@ async def running(service: Service) -> AsyncIterator[None]:
         stack.push_async_callback(service.limiter.close)
         stack.push_async_callback(service.cache.close)
         stack.push_async_callback(asyncio.to_thread, service.scorer.close)
+        if service.tracing is not None:
+            stack.push_async_callback(asyncio.to_thread, service.tracing.close)
         await service.deployment.start()
+        await service.outcomes.start()
+        stack.push_async_callback(service.outcomes.stop)
+        await service.jobs.start()
+        stack.push_async_callback(service.jobs.stop)
         stack.push_async_callback(_cancelled, asyncio.create_task(service.deployment.run()))
         yield
+
+
+def job_folder(settings: Settings) -> Path:
+    """Where jobs keep their files: beside the database where that is a file, else where this user keeps state."""
+    return (state_file(settings) or state_folder() / "state").parent / "jobs"
+
+
+def _scorer(limits: LimitsSettings, metrics: Metrics, tracing: Tracing | None) -> Scorer:
+    kind = Scorer if tracing is None else tracing.scorer
+    return kind(queue=limits.queue, batch_max=limits.batch_max, batch_wait_ms=limits.batch_wait_ms, observer=metrics)
 
 
 async def _cancelled(task: asyncio.Task[Any]) -> None:
@@ -101,6 +142,7 @@ def _sources(service: Service) -> Sources:
         in_flight=lambda: service.lifecycle.in_flight,
         queue=lambda: service.scorer.waiting,
         models=lambda: loaded_models(service),
+        jobs=service.jobs.counts,
         breakers=breakers,
         lines_dropped=(lambda: logs.writer.dropped) if logs is not None else int,
     )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from wearcast.service.scoring import Scorer
     from wearcast.service.settings import Settings
     from wearcast.service.tokens import Verifier
+    from wearcast.service.tracing import Tracing
 
 __all__ = ["Service", "service_of"]
 
@@ -51,6 +52,7 @@ class Service:
     lifecycle: Lifecycle
     logs: Logs | None = None
     issuer: Issuer | None = None
+    tracing: Tracing | None = None
     readiness: Readiness = field(default_factory=Readiness)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from wearcast.service.metrics import LoadedModel
     from wearcast.service.settings import Settings
 
-__all__ = ["configured", "detail", "loaded_models", "ready"]
+__all__ = ["configured", "detail", "loaded_models", "ready", "state_file"]
 
 _KEPT_S = 1.0  # one answer of the database serves all who ask within this time: anybody may ask for readiness
 _LITTLE = 256 * 2**20  # bytes free, below which a disk is a reason to look
@@ -61,7 +61,7 @@ async def detail(service: Service) -> dict[str, Any]:
         "disks": disks,
         "requests_in_flight": service.lifecycle.in_flight,
         "queue": {"length": service.scorer.waiting, "limit": service.settings.limits.queue},
-        "jobs": dict(service.jobs.by_state()),
+        "jobs": dict(service.jobs.counts()),
         "log_lines_dropped": service.logs.writer.dropped if service.logs else 0,
     }
 
@@ -128,10 +128,16 @@ def _disks(settings: Settings) -> dict[str, dict[str, int]]:
     from wearcast.registry.reading import default_cache
 
     folders = {"models": settings.models.cache_dir or default_cache()}
-    state = settings.state_url.get_secret_value()
-    if state.startswith("sqlite:///") and ":memory:" not in state:
-        folders["state"] = Path(state.removeprefix("sqlite:///")).parent
+    if (state := state_file(settings)) is not None:
+        folders["state"] = state.parent
     return {name: _space(folder) for name, folder in folders.items()}
+
+
+def state_file(settings: Settings) -> Path | None:
+    """The file of the database; None where it is on a server, in memory, or its URL a secret."""
+    url = settings.state_url.get_secret_value()
+    place = url.removeprefix("sqlite:///")
+    return Path(place) if url != place and place not in ("", ":memory:") else None
 
 
 def _space(folder: Path) -> dict[str, int]:
