@@ -78,6 +78,7 @@ async def scored(service: Service, part: Part, every: int | None) -> Scored:
             service.metrics.refused("overload")
         raise
     risk = found.risk
+    service.outcomes.given(part.served, part.units, found)
     service.metrics.forecasts(None if risk is None else np.array(risk), count=found.offsets[-1])
     return found
 

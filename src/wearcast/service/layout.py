@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from wearcast.bundle import Bundle, ModelManifest
 from wearcast.config import nearest
 from wearcast.features import SignalFeatures, StatisticsFeatures
-from wearcast.inference import QuantileOutput
 from wearcast.schema import TimeUnit, UnitId
 from wearcast.service.problems import Fault, Problem
 
@@ -76,16 +75,14 @@ class Layout:
         manifests = [model.manifest for model in bundle.models] or [bundle.manifest]
         known = [manifest for manifest in manifests if isinstance(manifest, ModelManifest)]
         models = [manifest.preprocessing for manifest in known]
-        output = bundle.manifest.output
-        last = output.columns if isinstance(output, QuantileOutput) else ()
-        columns = tuple(dict.fromkeys([*(name for model in models for name in model.columns), *last]))
+        columns = bundle.columns
         contexts = [_context(manifest) for manifest in known]
         rates = (model.sampling_rate_hz for model in models)
         return cls(
             columns=columns,
-            texts=frozenset(one.column for model in models for one in model.static_categories),
+            texts=bundle.text_columns,
             ignored=frozenset(name for model in models for name in model.constant).difference(columns),
-            time_unit=cast("TimeUnit", models[0].time_unit),
+            time_unit=bundle.time_unit,
             sampling_rate_hz=next((rate for rate in rates if rate is not None), None),
             context=None if None in contexts else max(one for one in contexts if one is not None),
             healthy_steps=max(model.features.healthy_steps if model.features.deviation else 1 for model in models),
