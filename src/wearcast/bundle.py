@@ -35,7 +35,9 @@ from wearcast.config import Strict
 from wearcast.errors import BundleCorruptError, BundleError, BundleVersionError
 from wearcast.forecast import Forecast
 from wearcast.inference import Engine, OnnxSession, Output, PooledEngine
+from wearcast.inference.outputs import QuantileOutput
 from wearcast.readings import History
+from wearcast.schema import TimeUnit
 from wearcast.target import Target
 from wearcast.windows import Preprocessing, WindowSpec
 from wearcast.writing import why_not
@@ -184,6 +186,37 @@ class Bundle:
             session=OnnxSession(self.path / GRAPH, threads=self.threads),
             model=m.model,
         )
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """Every column that a history must have, those of an ensemble's models together."""
+        output = self.manifest.output
+        read = output.columns if isinstance(output, QuantileOutput) else ()
+        return tuple(dict.fromkeys((*(column for one in self._single for column in one.preprocessing.columns), *read)))
+
+    @property
+    def time_unit(self) -> TimeUnit:
+        """Unit of age and RUL of the fleet that it was trained on."""
+        return self._single[0].preprocessing.time_unit
+
+    @property
+    def text_columns(self) -> frozenset[str]:
+        """Those of `columns` that hold text."""
+        found = (one.preprocessing for one in self._single)
+        return frozenset(
+            name
+            for one in found
+            for name in (
+                *(category.column for category in one.static_categories),
+                *(derived.limits.column for derived in one.features.derived if derived.limits is not None),
+            )
+        )
+
+    @cached_property
+    def _single(self) -> tuple[ModelManifest, ...]:
+        """Manifests of the models that forecast: this one's, or those of an ensemble."""
+        manifests = (self.manifest, *(model.manifest for model in self.models))
+        return tuple(manifest for manifest in manifests if isinstance(manifest, ModelManifest))
 
     def rows(self, history: History) -> NDArray[np.int64]:
         """Readings of which a window is taken: those that `predict` forecasts at when `every` is 1."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from wearcast import frames
 from wearcast.errors import FleetError
+from wearcast.readings import Rows
 from wearcast.schema import SECONDS, FleetSchema, Note, Outcome, TimeUnit, UnitId
 
 if TYPE_CHECKING:
@@ -203,6 +204,45 @@ class Fleet:
         sizes = np.diff(self.offsets)
         return np.repeat(end, sizes) - self.age, np.repeat(known, sizes)
 
+    # ------------------------------------------------------------------ as a `wearcast.readings.History`
+
+    @property
+    def time_unit(self) -> TimeUnit:
+        """Unit of age and RUL."""
+        return self.schema.time_unit
+
+    @property
+    def sampling_rate_hz(self) -> float | None:
+        """Of the readings, where it is known."""
+        return self.schema.sampling_rate_hz
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Every column beside unit and time."""
+        return tuple(name for name in self.frame.columns if name not in ("unit", "time"))
+
+    def column(self, name: str, rows: Rows = slice(None)) -> NDArray[Any]:
+        """A column, or these rows of it: float32 with NaN where a reading is missing, or text."""
+        return _rows_of(self.frame[name], rows).to_numpy()
+
+    def microseconds(self, rows: Rows = slice(None)) -> NDArray[np.int64]:
+        """Time of a clock, in microseconds since 1970."""
+        return _rows_of(self.frame["time"], rows).cast(pl.Datetime("us")).cast(pl.Int64).to_numpy()
+
+    def unit_at(self, rows: NDArray[np.int64]) -> pl.Series:
+        """Unit of these rows."""
+        return self.frame["unit"].gather(rows)
+
+    def time_at(self, rows: NDArray[np.int64]) -> pl.Series:
+        """Time of these rows."""
+        return self.frame["time"].gather(rows)
+
+    def with_sensors(self, columns: Mapping[str, NDArray[np.float32]]) -> Self:
+        """The same fleet with further sensors."""
+        frame = self.frame.with_columns(pl.Series(name, values) for name, values in columns.items())
+        schema = self.schema.model_copy(update={"sensors": (*self.schema.sensors, *columns)})
+        return replace(self, frame=frame, schema=schema)
+
     # ------------------------------------------------------------------ values
 
     def values(self, columns: Sequence[str]) -> NDArray[np.float32]:
@@ -251,3 +291,8 @@ class Fleet:
             "settings": list(self.schema.settings),
             "fingerprint": self.fingerprint,
         }
+
+
+def _rows_of(series: pl.Series, rows: Rows) -> pl.Series:
+    """A block of a column without a copy where it lies in one piece, or these rows."""
+    return series[rows] if isinstance(rows, slice) else series.gather(rows)

@@ -6,10 +6,16 @@ from collections.abc import Iterator
 
 __all__ = ["row_blocks"]
 
-BLOCK = 1 << 16  # rows: a block of all columns stays in the processor's cache
+BLOCK = 1 << 16  # numbers: a block stays in the processor's cache
 
 
-def row_blocks(n_rows: int) -> Iterator[slice]:
-    """The rows in order, block by block; the borders know nothing of units."""
-    for at in range(0, n_rows, BLOCK):
-        yield slice(at, min(at + BLOCK, n_rows))
+def row_blocks(n_rows: int, n_columns: int = 1) -> Iterator[slice]:
+    """The rows in order, block by block; the borders know nothing of units.
+
+    Args:
+        n_rows: number of rows.
+        n_columns: how many columns are worked on at once.
+    """
+    size = max(1, BLOCK // max(n_columns, 1))
+    for at in range(0, n_rows, size):
+        yield slice(at, min(at + size, n_rows))

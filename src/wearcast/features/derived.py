@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from wearcast.config import Strict
 from wearcast.errors import FleetError
 from wearcast.features.rolling import lag
-from wearcast.fleet import Fleet
+from wearcast.readings import History
 
 __all__ = ["Derived", "Limits", "with_derived"]
+
+H = TypeVar("H", bound=History)
 
 
 class Limits(Strict):
@@ -25,12 +25,11 @@ class Limits(Strict):
     column: str = Field(description="Static text column.")
     values: dict[str, Annotated[float, Field(gt=0)]] = Field(min_length=1)
 
-    def of(self, fleet: Fleet) -> NDArray[np.float64]:
+    def of(self, history: History) -> NDArray[np.float64]:
         """The limit of each reading, `(n_rows,)`; NaN for a value that has none."""
-        known = pl.Series(list(self.values), dtype=pl.String)
-        limits = pl.Series(list(self.values.values()), dtype=pl.Float64)
-        found = fleet.frame[self.column].cast(pl.String).replace_strict(known, limits, default=None)
-        return found.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        text = history.column(self.column, history.offsets[:-1]).tolist()  # a static column: one value a unit
+        limits = [self.values.get(str(value), np.nan) for value in text]
+        return np.repeat(np.array(limits, dtype=np.float64), np.diff(history.offsets))
 
 
 class Derived(Strict):
@@ -82,31 +81,27 @@ class Derived(Strict):
         return np.asarray(result if self.centre is None else np.abs(result - self.centre), dtype=np.float32)
 
 
-def with_derived(fleet: Fleet, derived: Sequence[Derived]) -> Fleet:
+def with_derived(history: H, derived: Sequence[Derived]) -> H:
     """The fleet with these columns as further sensors.
 
     Raises:
         FleetError: a column that is needed is missing, or one of that name is there already.
     """
-    if not derived:
-        return fleet
-    frame = fleet.frame
     for one in derived:
+        there = history.column_names
         wanted = (*one.columns, *([one.limits.column] if one.limits else []))
-        missing = [column for column in wanted if column not in frame.columns]
+        missing = [column for column in wanted if column not in there]
         if missing:
             raise FleetError(
-                f"column {missing[0]!r} is missing, from which {one.name!r} is derived; there are "
-                f"{', '.join(fleet.schema.numeric)}",
-                where=fleet.name,
+                f"column {missing[0]!r} is missing, from which {one.name!r} is derived; there are {', '.join(there)}",
+                where=history.name,
             )
-        if one.name in frame.columns:
+        if one.name in there:
             raise FleetError(
-                f"there is a column {one.name!r} already", where=fleet.name, hint="derive it by another name"
+                f"there is a column {one.name!r} already", where=history.name, hint="derive it by another name"
             )
-        values = one.compute([frame[column].to_numpy() for column in one.columns], fleet.offsets)
+        values = one.compute([history.column(column) for column in one.columns], history.offsets)
         if one.limits is not None:
-            values = (values / one.limits.of(fleet)).astype(np.float32)
-        frame = frame.with_columns(pl.Series(one.name, values))
-    sensors = (*fleet.schema.sensors, *(one.name for one in derived))
-    return replace(fleet, frame=frame, schema=fleet.schema.model_copy(update={"sensors": sensors}))
+            values = (values / one.limits.of(history)).astype(np.float32)
+        history = history.with_sensors({one.name: values})
+    return history

@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from wearcast.features.blocks import row_blocks
+
 __all__ = ["healthy_start"]
 
 
@@ -23,9 +25,9 @@ def healthy_start(values: NDArray[np.float32], offsets: NDArray[np.int64], steps
         `(n_units, steps, n_columns)`; what lies beyond the end of a short unit has no meaning.
     """
     first, last = offsets[:-1], offsets[1:] - 1
-    total = np.zeros((len(first), values.shape[1]))
     means = np.empty((len(first), steps, values.shape[1]), dtype=np.float32)
-    for age in range(steps):
-        total += values[np.minimum(first + age, last)]
-        means[:, age] = total / (age + 1)
+    count = np.arange(1, steps + 1)[:, None]
+    for units in row_blocks(len(first), steps * values.shape[1]):
+        rows = np.minimum(first[units, None] + np.arange(steps), last[units, None])
+        means[units] = np.cumsum(values[rows], axis=1, dtype=np.float64) / count
     return means

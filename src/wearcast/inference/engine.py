@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -10,11 +11,11 @@ from numpy.typing import NDArray
 
 from wearcast.errors import UsageError
 from wearcast.features import Features, SequenceFeatures, SignalFeatures
-from wearcast.fleet import Fleet
 from wearcast.forecast import Forecast, Moments
 from wearcast.inference.outputs import Output, QuantileOutput
 from wearcast.inference.session import OnnxSession
 from wearcast.inference.tables import flat_signal, table_of
+from wearcast.readings import History
 from wearcast.windows import Channels, Preprocessing, Windows, WindowSpec
 
 __all__ = ["Engine", "forecast_rows", "last_known", "last_read", "moments"]
@@ -32,11 +33,11 @@ class Engine:
     session: OnnxSession
     model: str = "unnamed"
 
-    def forecast(self, fleet: Fleet, *, every: int | None = None, without: Collection[str] = ()) -> Forecast:
+    def forecast(self, history: History, *, every: int | None = None, without: Collection[str] = ()) -> Forecast:
         """Forecast each unit at its last reading, or at every `every`-th reading counted back from the last.
 
         Args:
-            fleet: has the columns and the unit of time that the model was trained on.
+            history: has the columns and the unit of time that the model was trained on.
             every: step between forecasts, in readings of which a window is taken (see `rows`); None for the last
                 reading only.
             without: sensors to be seen as if they had never moved (for attribution).
@@ -45,23 +46,22 @@ class Engine:
             FleetError: a column is missing or the unit of time differs.
             UsageError: `every` is below 1, or there is no such sensor to leave out.
         """
-        known = {*fleet.schema.sensors, *(scale.column for scale in self.preprocessing.sensors)}
-        if unknown := [name for name in without if name not in known]:
-            raise UsageError(f"there is no sensor {unknown[0]!r} to leave out", where=fleet.name)
-        channels = self.preprocessing.transform(fleet, without=without)
-        rows = self.rows(fleet, every)
+        if without and (unknown := [name for name in without if name not in self.preprocessing.known_sensors]):
+            raise UsageError(f"there is no sensor {unknown[0]!r} to leave out", where=history.name)
+        channels = self.preprocessing.transform(history, without=without)
+        rows = self.rows(history, every)
         moments = Moments(
-            unit=fleet.frame["unit"].gather(rows),
-            time=fleet.frame["time"].gather(rows),
+            unit=history.unit_at(rows),
+            time=history.time_at(rows),
             condition=channels.condition[rows],
             flags=self._flags(channels, rows),
             model=self.model,
         )
-        return self.output.forecast(self.raw(channels, rows), moments, last_read(self.output, fleet, rows))
+        return self.output.forecast(self.raw(channels, rows), moments, last_read(self.output, history, rows))
 
-    def rows(self, fleet: Fleet, every: int | None = 1) -> NDArray[np.int64]:
+    def rows(self, history: History, every: int | None = 1) -> NDArray[np.int64]:
         """Readings at which `forecast` forecasts; see `moments`."""
-        return moments(self.preprocessing.features, self.window, fleet.offsets, every)
+        return moments(self.preprocessing.features, self.window, history.offsets, every)
 
     def raw(self, channels: Channels, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """What the graph gives for windows that end at `rows`, not calibrated: `(n, …)`."""
@@ -94,11 +94,11 @@ class Engine:
         }
         if isinstance(features, SignalFeatures):
             found["flat_signal"] = flat_signal(channels, rows, length)
-        names = tuple(found)
-        return tuple(
-            tuple(name for name, on in zip(names, row, strict=True) if on)
-            for row in np.stack(list(found.values()), axis=1)
-        )
+        names, raised = tuple(found), np.stack(list(found.values()), axis=1)
+        flags: list[tuple[str, ...]] = [()] * len(rows)
+        for row in np.flatnonzero(raised.any(axis=1)).tolist():
+            flags[row] = tuple(itertools.compress(names, raised[row].tolist()))
+        return tuple(flags)
 
 
 def moments(
@@ -148,17 +148,17 @@ def forecast_rows(offsets: NDArray[np.int64], every: int | None) -> NDArray[np.i
     return chosen
 
 
-def last_read(output: Output, fleet: Fleet, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
+def last_read(output: Output, history: History, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
     """What an output has to know of the readings at these rows; see `last_known`. None if it reads none."""
-    return last_known(fleet, output.columns, rows) if isinstance(output, QuantileOutput) else None
+    return last_known(history, output.columns, rows) if isinstance(output, QuantileOutput) else None
 
 
-def last_known(fleet: Fleet, columns: Sequence[str], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+def last_known(history: History, columns: Sequence[str], rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """Last known value of each column at each of these rows, `(n, n_columns)`; NaN where there was none yet."""
-    start = np.repeat(fleet.offsets[:-1], np.diff(fleet.offsets))
+    start = np.repeat(history.offsets[:-1], np.diff(history.offsets))
     out = np.empty((len(rows), len(columns)), dtype=np.float32)
     for i, column in enumerate(columns):
-        value = fleet.frame[column].to_numpy()
+        value = history.column(column)
         known = np.maximum.accumulate(np.where(np.isnan(value), -1, np.arange(len(value))))
         out[:, i] = np.where(known >= start, value[known], np.nan)[rows]
     return out

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wearcast.fleet import Fleet
 from wearcast.forecast import Forecast, Moments
 from wearcast.inference.engine import Engine, last_read
 from wearcast.inference.outputs import Output
+from wearcast.readings import History
 
 __all__ = ["PooledEngine"]
 
@@ -32,11 +32,11 @@ class PooledEngine:
     output: Output
     model: str = "unnamed"
 
-    def forecast(self, fleet: Fleet, *, every: int | None = None, without: Collection[str] = ()) -> Forecast:
+    def forecast(self, history: History, *, every: int | None = None, without: Collection[str] = ()) -> Forecast:
         """See `Engine.forecast`; a flag that any of the models raises is raised."""
-        forecasts = [engine.forecast(fleet, every=every, without=without) for engine in self.engines]
+        forecasts = [engine.forecast(history, every=every, without=without) for engine in self.engines]
         first = forecasts[0]
-        last = last_read(self.output, fleet, self.rows(fleet, every))
+        last = last_read(self.output, history, self.rows(history, every))
         pooled = self.output.mix(
             np.stack([self.output.raw_of(forecast, last) for forecast in forecasts]), np.array(self.weights)
         )
@@ -49,6 +49,6 @@ class PooledEngine:
         )
         return self.output.forecast(pooled, moments, last)
 
-    def rows(self, fleet: Fleet, every: int | None = 1) -> NDArray[np.int64]:
+    def rows(self, history: History, every: int | None = 1) -> NDArray[np.int64]:
         """Readings at which `forecast` forecasts."""
-        return self.engines[0].rows(fleet, every)
+        return self.engines[0].rows(history, every)

@@ -8,6 +8,7 @@ Settings that vary without gaps (a load that takes any value) make one condition
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from pydantic import Field
 from wearcast.config import Strict
 from wearcast.features import row_blocks
 from wearcast.fleet import Fleet
+from wearcast.readings import History
 
 __all__ = ["OperatingConditions"]
 
@@ -56,20 +58,25 @@ class OperatingConditions(Strict):
     def __len__(self) -> int:
         return len(self.combinations)
 
-    def assign(self, fleet: Fleet) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
+    def assign(self, history: History) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
         """Condition of each row and whether it was seen in training, both `(n_rows,)`.
 
         An unseen row gets the known condition that shares most settings with it.
         """
-        condition = np.zeros(fleet.n_rows, dtype=np.int16)
-        seen = np.ones(fleet.n_rows, dtype=np.bool_)
-        known = np.array(self.combinations)
-        for block in row_blocks(fleet.n_rows if self.settings else 0):
-            codes, inside = self._codes(fleet, block)
+        condition = np.zeros(history.n_rows, dtype=np.int16)
+        seen = np.ones(history.n_rows, dtype=np.bool_)
+        known = self._known
+        for block in row_blocks(history.n_rows if self.settings else 0):
+            codes, inside = self._codes(history, block)
             agree = (codes[:, None, :] == known[None]).sum(axis=2, dtype=np.int16)
             condition[block] = agree.argmax(axis=1)
             seen[block] = inside & (agree.max(axis=1) == len(self.settings))
         return condition, seen
+
+    @cached_property
+    def _known(self) -> NDArray[np.int8]:
+        """Part of each setting, per condition, `(n_conditions, n_settings)`."""
+        return np.array(self.combinations, dtype=np.int8)
 
     def _combinations(self, fleet: Fleet) -> tuple[tuple[int, ...], ...]:
         sizes = [len(p) for p in self.parts]
@@ -82,9 +89,9 @@ class OperatingConditions(Strict):
         combinations = np.stack(np.unravel_index(np.flatnonzero(found), sizes), axis=1)
         return tuple(tuple(row) for row in combinations.tolist()) or ((0,) * len(sizes),)
 
-    def _codes(self, fleet: Fleet, block: slice) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
+    def _codes(self, history: History, block: slice) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
         """Part of each setting, `(block, n_settings)`, and whether all lie in or near their parts, `(block,)`."""
-        columns = [fleet.frame[name][block].to_numpy() for name in self.settings]
+        columns = [history.column(name, block) for name in self.settings]
         found = [_part_of(column, parts) for column, parts in zip(columns, self.parts, strict=True)]
         codes = np.stack([code for code, _ in found], axis=1).astype(np.int8)
         return codes, np.logical_and.reduce([inside for _, inside in found])

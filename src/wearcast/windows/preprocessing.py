@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -23,6 +23,8 @@ from wearcast.features import (
     with_derived,
 )
 from wearcast.fleet import Fleet
+from wearcast.readings import History
+from wearcast.schema import TimeUnit
 from wearcast.windows.channels import Calendar, Channels
 from wearcast.windows.conditions import OperatingConditions
 
@@ -58,7 +60,7 @@ class Preprocessing(Strict):
     known_future: tuple[str, ...]
     static_numbers: tuple[Scale, ...]
     static_categories: tuple[Category, ...]
-    time_unit: str
+    time_unit: TimeUnit
     life_scale: float = Field(gt=0, description="Median observed age of the training units: age is divided by it.")
     sampling_rate_hz: float | None = Field(None, description="Of the training fleet; another is refused.")
     step_s: float | None = Field(None, description="Usual time between readings in training, for calendar marks.")
@@ -119,7 +121,7 @@ class Preprocessing(Strict):
 
     # ------------------------------------------------------------------ layout
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """Every column that a fleet must have; those that are derived follow from them."""
         derived = {one.name for one in self.features.derived}
@@ -130,9 +132,16 @@ class Preprocessing(Strict):
             *(s.column for s in self.inputs),
             *statics,
             *(column for one in self.features.derived for column in one.columns),
+            *(one.limits.column for one in self.features.derived if one.limits is not None),
             *([] if self.shaft_speed is None else [self.shaft_speed]),
         )
         return tuple(name for name in dict.fromkeys(names) if name not in derived)
+
+    @cached_property
+    def known_sensors(self) -> frozenset[str]:
+        """Sensors of the training fleet, and those that are derived."""
+        read = (column for one in self.features.derived for column in one.columns)
+        return frozenset({*(scale.column for scale in self.sensors), *self.constant, *read})
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -189,124 +198,136 @@ class Preprocessing(Strict):
 
     # ------------------------------------------------------------------ applying
 
-    def transform(self, fleet: Fleet, *, without: Collection[str] = ()) -> Channels:
+    def transform(self, history: History, *, without: Collection[str] = ()) -> Channels:
         """The fleet as channels.
 
         Args:
-            fleet: has at least `columns`, and the same unit of time.
+            history: has at least `columns`, and the same unit of time.
             without: sensors to be seen as if they had never moved (their channels are 0).
 
         Raises:
             FleetError: a column that the model needs is missing, or the unit of time or the sampling rate differs.
         """
-        self._check(fleet)
-        fleet = with_derived(fleet, self.features.derived)
+        self._check(history)
+        history = with_derived(history, self.features.derived)
         without = {*without, *(one.name for one in self.features.derived if set(one.columns) & set(without))}
         n_sensors = len(self.sensors)
-        condition, seen = self.conditions.assign(fleet)
+        condition, seen = self.conditions.assign(history)
         inputs = n_sensors + len(self.masked)
         planned = [inputs + i for i, scale in enumerate(self.inputs) if scale.column in self.known_future]
         marks = inputs + len(self.inputs)
         channels = Channels(
-            values=np.zeros((fleet.n_rows, n_sensors + len(self.context_names)), dtype=np.float32),
+            values=np.zeros((history.n_rows, n_sensors + len(self.context_names)), dtype=np.float32),
             n_sensors=n_sensors,
             n_masks=len(self.masked),
             home=None,
-            static=self._static(fleet),
-            offsets=fleet.offsets,
+            static=self._static(history),
+            offsets=history.offsets,
             condition=condition,
-            missing=np.zeros(fleet.n_rows, dtype=np.bool_),
-            clipped=np.zeros(fleet.n_rows, dtype=np.bool_),
+            missing=np.zeros(history.n_rows, dtype=np.bool_),
+            clipped=np.zeros(history.n_rows, dtype=np.bool_),
             known_future=[*planned, *range(marks, marks + len(self.features.calendar))],
-            units=fleet.units,
+            units=history.units,
             sampling_rate_hz=self.sampling_rate_hz,
-            shaft=_shaft(fleet, self.features),
-            calendar=self._calendar(fleet),
+            shaft=_shaft(history, self.features),
+            calendar=self._calendar(history),
         )
-        self._fill(channels, fleet, without)
+        self._fill(channels, history, frozenset(without))
         condition[~seen] = -1
         if not self.features.deviation:
             return channels
-        home = healthy_start(channels.values[:, :n_sensors], fleet.offsets, self.features.healthy_steps)
+        home = healthy_start(channels.values[:, :n_sensors], history.offsets, self.features.healthy_steps)
         return replace(channels, home=home)
 
-    def _fill(self, channels: Channels, fleet: Fleet, without: Collection[str]) -> None:
-        """Write the scaled values and the marks of each row, block by block."""
+    @cached_property
+    def _means_and_sds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Of sensors and inputs in each operating condition, `(n_conditions, n_columns)`."""
         scales = (*self.sensors, *self.inputs)
-        n = channels.n_sensors
-        mask_of = {column: n + i for i, column in enumerate(self.masked)}
-        limit = np.inf if isinstance(self.features, SignalFeatures) else CLIP
-        held = np.zeros(len(scales), dtype=np.float32)
-        for block in row_blocks(fleet.n_rows):
-            rows = np.arange(block.start, block.stop)
-            start = fleet.offsets[channels.unit_of(rows)] - block.start
-            missing, clipped = channels.missing[block], channels.clipped[block]
-            for name in self.conditions.settings:
-                missing |= np.isnan(fleet.frame[name][block].to_numpy())
-            for i, scale in enumerate(scales):
-                raw, is_sensor = fleet.frame[scale.column][block].to_numpy(), i < n
-                if scale.column in mask_of:
-                    channels.values[block, mask_of[scale.column]] = ~np.isnan(raw)
-                if is_sensor:
-                    missing |= np.isnan(raw)
-                    if scale.column in without:
-                        continue
-                level = hold_last(_standardise(raw, scale, channels.condition[block]), start, held[i])
-                held[i] = level[-1]
-                if is_sensor:
-                    clipped |= np.abs(level) > limit
-                np.clip(level, -limit, limit, out=channels.values[block, i if is_sensor else i + len(mask_of)])
-            if self.features.calendar:
-                at = len(scales) + len(mask_of)
-                marks = calendar_marks(_microseconds(fleet.frame["time"][block]), self.features.calendar)
-                channels.values[block, at : at + marks.shape[1]] = marks
-            if self.features.age:
-                channels.values[block, -1] = fleet.age_at(rows) / self.life_scale
+        shape = (max(len(self.conditions), 1), len(scales))
+        mean, sd = np.empty(shape), np.empty(shape)
+        for i, scale in enumerate(scales):
+            mean[:, i], sd[:, i] = scale.mean, scale.sd
+        return mean, sd
 
-    def _calendar(self, fleet: Fleet) -> Calendar | None:
+    def _fill(self, channels: Channels, history: History, without: frozenset[str]) -> None:
+        """Write the scaled values and the marks of each row, block by block."""
+        names = [scale.column for scale in (*self.sensors, *self.inputs)]
+        n = channels.n_sensors
+        masks = [names.index(column) for column in self.masked]
+        left_out = [i for i, name in enumerate(names[:n]) if name in without]
+        limit = np.float32(np.inf if isinstance(self.features, SignalFeatures) else CLIP)
+        mean, sd = self._means_and_sds
+        held = np.zeros(len(names), dtype=np.float32)
+        for block in row_blocks(history.n_rows, len(names)):
+            rows = np.arange(block.start, block.stop)
+            raw = np.empty((len(rows), len(names)), dtype=np.float32)
+            for i, name in enumerate(names):
+                raw[:, i] = history.column(name, block)
+            values, absent = channels.values[block], np.isnan(raw)
+            channels.missing[block] = absent[:, :n].any(axis=1)
+            for name in self.conditions.settings:
+                channels.missing[block] |= np.isnan(history.column(name, block))
+            values[:, n : n + len(masks)] = ~absent[:, masks]
+            condition = channels.condition[block] if len(mean) > 1 else 0
+            level = np.asarray((raw - mean[condition]) / sd[condition], dtype=np.float32)
+            level = hold_last(level, history.offsets[channels.unit_of(rows)] - block.start, held)
+            held = level[-1]
+            level[:, left_out] = 0.0
+            channels.clipped[block] = (np.abs(level[:, :n]) > limit).any(axis=1)
+            np.clip(level[:, :n], -limit, limit, out=values[:, :n])
+            at = len(names) + len(masks)
+            np.clip(level[:, n:], -limit, limit, out=values[:, n + len(masks) : at])
+            if self.features.calendar:
+                marks = calendar_marks(history.microseconds(block), self.features.calendar)
+                values[:, at : at + marks.shape[1]] = marks
+            if self.features.age:
+                values[:, -1] = history.age_at(rows) / self.life_scale
+
+    def _calendar(self, history: History) -> Calendar | None:
         """How each unit goes on: by the sampling rate where it is known, else by its own median step."""
         if not self.features.calendar or self.step_s is None:
             return None
-        step = np.full(fleet.n_units, round(self.step_s * 1e6))
-        time = _microseconds(fleet.frame["time"])
+        step = np.full(history.n_units, round(self.step_s * 1e6))
+        time = history.microseconds()
         if self.sampling_rate_hz is None:
-            for unit, (first, stop) in enumerate(itertools.pairwise(fleet.offsets.tolist())):
+            for unit, (first, stop) in enumerate(itertools.pairwise(history.offsets.tolist())):
                 if stop - first > 1:
                     step[unit] = np.median(np.diff(time[first:stop]))
-        return Calendar(self.features.calendar, time[fleet.offsets[1:] - 1], step)
+        return Calendar(self.features.calendar, time[history.offsets[1:] - 1], step)
 
-    def _check(self, fleet: Fleet) -> None:
-        missing = [column for column in self.columns if column not in fleet.frame.columns]
+    def _check(self, history: History) -> None:
+        there = set(history.column_names)
+        missing = [column for column in self.columns if column not in there]
         if missing:
             raise FleetError(
-                f"column {missing[0]!r} is missing; the model needs {', '.join(self.columns)}", where=fleet.name
+                f"column {missing[0]!r} is missing; the model needs {', '.join(self.columns)}", where=history.name
             )
-        if fleet.schema.time_unit != self.time_unit:
+        if history.time_unit != self.time_unit:
             raise FleetError(
-                f"time is in {fleet.schema.time_unit}s, but the model was trained on {self.time_unit}s",
-                where=fleet.name,
+                f"time is in {history.time_unit}s, but the model was trained on {self.time_unit}s",
+                where=history.name,
                 hint=f"read the fleet with time_unit {self.time_unit!r}",
             )
         if self.sampling_rate_hz is not None:
-            rate = _sampling_rate(fleet, self.features)
+            rate = _sampling_rate(history, self.features)
             if rate is not None and not np.isclose(rate, self.sampling_rate_hz, rtol=1e-3):
                 raise FleetError(
                     f"it was sampled at {rate:g} Hz, but the model was trained on {self.sampling_rate_hz:g} Hz",
-                    where=fleet.name,
+                    where=history.name,
                     hint="resample it, or train a model for this rate",
                 )
 
-    def _static(self, fleet: Fleet) -> NDArray[np.float32]:
-        first = fleet.frame[fleet.offsets[:-1].tolist()] if fleet.n_units else fleet.frame
+    def _static(self, history: History) -> NDArray[np.float32]:
+        first = history.offsets[:-1]
         columns = []
-        everywhere = np.zeros(fleet.n_units, dtype=np.int16)
+        everywhere = np.zeros(history.n_units, dtype=np.int16)
         for scale in self.static_numbers:
-            level = _standardise(first[scale.column].to_numpy(), scale, everywhere)
+            level = _standardise(history.column(scale.column, first), scale, everywhere)
             columns.append(np.nan_to_num(level, nan=0.0))
         for category in self.static_categories:
-            text = first[category.column].to_numpy()
+            text = history.column(category.column, first)
             columns += [(text == value).astype(np.float32) for value in category.values]
-        return np.stack(columns, axis=1) if columns else np.zeros((fleet.n_units, 0), dtype=np.float32)
+        return np.stack(columns, axis=1) if columns else np.zeros((history.n_units, 0), dtype=np.float32)
 
 
 def _signals(fleet: Fleet, features: Features) -> tuple[str, ...]:
@@ -341,15 +362,11 @@ def _masked(fleet: Fleet, features: Features, columns: Sequence[str]) -> tuple[s
     return tuple(column for column in columns if fleet.frame[column].is_nan().any())
 
 
-def _microseconds(time: pl.Series) -> NDArray[np.int64]:
-    return time.cast(pl.Datetime("us")).cast(pl.Int64).to_numpy()
-
-
 def _step_s(fleet: Fleet) -> float:
     """Time between two readings of a unit, by the sampling rate or the median."""
     if fleet.schema.sampling_rate_hz is not None:
         return 1 / fleet.schema.sampling_rate_hz
-    steps = np.diff(_microseconds(fleet.frame["time"]))
+    steps = np.diff(fleet.microseconds())
     within = np.delete(steps, fleet.offsets[1:-1] - 1)
     if not len(within):
         raise FleetError(
@@ -360,27 +377,27 @@ def _step_s(fleet: Fleet) -> float:
     return float(np.median(within)) / 1e6
 
 
-def _shaft(fleet: Fleet, features: Features) -> NDArray[np.float32] | None:
+def _shaft(history: History, features: Features) -> NDArray[np.float32] | None:
     """What `Channels.shaft` holds; pulses are read segment by segment, or a speed would know the next pulse."""
     if not isinstance(features, SignalFeatures) or features.shaft_speed is None:
         return None
-    read = fleet.frame[features.shaft_speed].to_numpy()
+    read = history.column(features.shaft_speed)
     return np.asarray(read if features.tacho is not None else read / 60, dtype=np.float32)
 
 
-def _sampling_rate(fleet: Fleet, features: Features) -> float | None:
+def _sampling_rate(history: History, features: Features) -> float | None:
     """Sampling rate of a fleet, its own or the one that the features give where it knows none."""
-    known = fleet.schema.sampling_rate_hz
+    known = history.sampling_rate_hz
     if not isinstance(features, SignalFeatures):
         return known
     given = features.sampling_rate_hz
     if known is None and given is None:
         raise FleetError(
-            "the sampling rate is not known", where=fleet.name, hint="set features.sampling_rate_hz in the experiment"
+            "the sampling rate is not known", where=history.name, hint="set features.sampling_rate_hz in the experiment"
         )
     if known is not None and given is not None and not np.isclose(known, given, rtol=1e-3):
         raise FleetError(
-            f"it was sampled at {known:g} Hz, not at features.sampling_rate_hz {given:g}", where=fleet.name
+            f"it was sampled at {known:g} Hz, not at features.sampling_rate_hz {given:g}", where=history.name
         )
     return known if known is not None else given
 
