@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
@@ -56,8 +55,6 @@ def create_app(settings: Settings, *, lifecycle: Lifecycle | None = None, logs: 
     )  # fmt: skip
     app.state.service = service
     for name in ROUTES:
-        if importlib.util.find_spec(f"wearcast.service.routes.{name}") is None:
-            continue  # TEMPORARY
         router: APIRouter = import_module(f"wearcast.service.routes.{name}").router
         app.router.routes.extend(router.routes)  # as they are: an included router is wrapped again for each request
     _describe(app, settings)

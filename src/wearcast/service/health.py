@@ -11,6 +11,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -82,11 +83,15 @@ def loaded_models(service: Service) -> list[LoadedModel]:
     """The models that answer now."""
     from wearcast.service.metrics import LoadedModel
 
-    now = time.time()
     return [
-        LoadedModel(served.name, served.version, served.arm, max(0.0, now - served.loaded_at))
+        LoadedModel(served.name, served.version, served.arm, _age_s(served.bundle.manifest.created))
         for served in service.deployment.arms()
     ]
+
+
+def _age_s(created: str) -> float:
+    made = datetime.fromisoformat(created)
+    return max(0.0, (datetime.now(UTC) - (made if made.tzinfo else made.replace(tzinfo=UTC))).total_seconds())
 
 
 async def _database_works(service: Service) -> bool:
