@@ -61,7 +61,7 @@ ACCESS: tuple[Rule, ...] = (
     Rule("GET", "/v1/units/{unit}", "forecast", "forecast"),
     Rule("DELETE", "/v1/units/{unit}", "write", "write"),
     Rule("POST", "/v1/units/{unit}/readings", "write", "write", body_bytes=None),
-    Rule("POST", "/v1/batch", "forecast", "forecast", body_bytes=None),
+    Rule("POST", "/v1/batch", "forecast", "forecast", body_bytes=256 * 2**20, timeout_s=300.0),
     Rule("GET", "/v1/batch", "forecast", "forecast"),
     Rule("GET", "/v1/batch/{id}", "forecast", "forecast"),
     Rule("DELETE", "/v1/batch/{id}", "forecast", "forecast"),

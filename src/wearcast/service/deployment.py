@@ -25,9 +25,11 @@ from wearcast.service.lastchampion import LastChampion
 from wearcast.service.outside import Outside, OutsideDownError
 from wearcast.service.problems import Problem
 from wearcast.service.served import Arm, Served, key_of, load_served
-from wearcast.service.split import MemorySplits, Split, Splits, position, salt_of
+from wearcast.service.split import MemorySplits, Split, Splits, StoredSplits, position, salt_of
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from wearcast.registry.reading import ModelVersion, RegistryReader
     from wearcast.service.settings import ModelsSettings, Settings
 
@@ -156,7 +158,7 @@ class Deployment:
         self._swaps = 0
 
     @classmethod
-    def of(cls, settings: Settings, outside: Outside, splits: Splits | None = None) -> Deployment:
+    def of(cls, settings: Settings, outside: Outside, database: Engine | None = None) -> Deployment:
         """As the settings say. Nothing is loaded or asked yet.
 
         Raises:
@@ -166,6 +168,7 @@ class Deployment:
         """
         models = settings.models
         registry = open_registry(settings.registry_url or default_uri()) if models.reference else None
+        splits = None if database is None else StoredSplits(database)
         return cls(models, registry=registry, outside=outside, splits=splits)
 
     # ------------------------------------------------------------------ asking

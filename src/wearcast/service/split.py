@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from time import time
 from typing import Protocol
 
-from wearcast.schema import UnitId
+import sqlalchemy as sa
+from sqlalchemy import Boolean, Column, Double, Engine, String, Table, Text
 
-__all__ = ["MemorySplits", "Split", "Splits", "position", "salt_of"]
+from wearcast.schema import UnitId
+from wearcast.service.database import metadata, reading, writing
+
+__all__ = ["MemorySplits", "Split", "Splits", "StoredSplits", "position", "salt_of"]
+
+_splits = Table(
+    "splits",
+    metadata,
+    Column("name", String(256), primary_key=True),
+    Column("version", String(64), primary_key=True),
+    Column("share", Double, nullable=False),
+    Column("shadow", Boolean, nullable=False),
+    Column("stopped", Text),
+    Column("decided", Double, nullable=False),
+)
 
 
 @dataclass(frozen=True)
@@ -49,6 +65,30 @@ class MemorySplits:
     def write(self, name: str, version: str, split: Split) -> None:
         """Decide."""
         self._decided[name, version] = split
+
+
+class StoredSplits:
+    """Decisions in the database, for all processes of the service and after a restart."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def read(self, name: str, version: str) -> Split | None:
+        """What was decided about this challenger."""
+        query = sa.select(_splits.c.share, _splits.c.shadow, _splits.c.stopped)
+        with reading(self._engine) as connection:
+            found = connection.execute(query.where(_splits.c.name == name, _splits.c.version == version)).first()
+        return None if found is None else Split(*found)
+
+    def write(self, name: str, version: str, split: Split) -> None:
+        """Decide."""
+        said = {"share": split.share, "shadow": split.shadow, "stopped": split.stopped, "decided": time()}
+        with writing(self._engine, alone=True) as connection:
+            changed = connection.execute(
+                _splits.update().where(_splits.c.name == name, _splits.c.version == version).values(said)
+            )
+            if not changed.rowcount:
+                connection.execute(_splits.insert().values(name=name, version=version, **said))
 
 
 def salt_of(name: str, version: str) -> bytes:
