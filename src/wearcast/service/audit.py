@@ -103,12 +103,20 @@ class Audit:
             ).first()
             number, before = (1, _FIRST) if last is None else (last.number + 1, last.hash)
             time = datetime.now(UTC).isoformat(timespec="milliseconds")
-            told = (time, _cut(who, 256), _cut(act, 64), _cut(subject, 512), _cut(origin, 64), result, reason[:4_096])
+            told = (
+                time,
+                _cut(who, 256),
+                _cut(act, 64),
+                _cut(subject, 512),
+                _cut(origin, 64),
+                result,
+                _cut(reason, 4_096),
+            )
             entry = Entry(number, *told, _hash(before, number, *told))
             connection.execute(_audit.insert().values(**asdict(entry)))
         _LOG.info(
             "audit %d: %s %s %s from %s: %s%s (%s)",
-            *(number, entry.who, entry.act, entry.subject, entry.origin, result, f", {reason}" if reason else ""),
+            *(number, entry.who, entry.act, entry.subject, entry.origin, result, f", {entry.reason}" if reason else ""),
             entry.hash,
         )
         return entry
