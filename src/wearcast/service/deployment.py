@@ -15,21 +15,18 @@ from pathlib import Path
 from time import monotonic, time
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-import structlog
-
 from wearcast.errors import ConfigError, ModelError, RegistryError, RegistryUnavailableError, WearcastError
 from wearcast.registry.reading import default_cache, default_uri, open_registry
 from wearcast.registry.records import Reference
 from wearcast.schema import UnitId
 from wearcast.service.lastchampion import LastChampion
+from wearcast.service.logs import get_logger
 from wearcast.service.outside import Outside, OutsideDownError
 from wearcast.service.problems import Problem
 from wearcast.service.served import Arm, Served, key_of, load_served
-from wearcast.service.split import MemorySplits, Split, Splits, StoredSplits, position, salt_of
+from wearcast.service.split import MemorySplits, Split, Splits, position, salt_of
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
     from wearcast.registry.reading import ModelVersion, RegistryReader
     from wearcast.service.settings import ModelsSettings, Settings
 
@@ -41,7 +38,7 @@ FETCH_S = 300.0
 FIRST_RETRY_S, LONGEST_RETRY_S = 10.0, 900.0
 """When a version that could not be loaded is tried again: doubling."""
 
-log = structlog.get_logger("wearcast.service.deployment")
+log = get_logger("wearcast.service.deployment")
 
 T = TypeVar("T")
 
@@ -158,7 +155,7 @@ class Deployment:
         self._swaps = 0
 
     @classmethod
-    def of(cls, settings: Settings, outside: Outside, database: Engine | None = None) -> Deployment:
+    def of(cls, settings: Settings, outside: Outside, splits: Splits | None = None) -> Deployment:
         """As the settings say. Nothing is loaded or asked yet.
 
         Raises:
@@ -168,7 +165,6 @@ class Deployment:
         """
         models = settings.models
         registry = open_registry(settings.registry_url or default_uri()) if models.reference else None
-        splits = None if database is None else StoredSplits(database)
         return cls(models, registry=registry, outside=outside, splits=splits)
 
     # ------------------------------------------------------------------ asking

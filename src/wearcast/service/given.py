@@ -15,11 +15,11 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-import structlog
 from sqlalchemy import Column, Double, Engine, Integer, String, Table, Text
 
 from wearcast.schema import SECONDS
 from wearcast.service.database import metadata, reading, writing
+from wearcast.service.logs import get_logger
 from wearcast.target import FailureTarget, RulTarget, SensorTarget
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Given", "Keeping", "forecasts"]
 
-log = structlog.get_logger("wearcast.service.outcomes")
+log = get_logger("wearcast.service.outcomes")
 
 forecasts = Table(
     "forecasts",

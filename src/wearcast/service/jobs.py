@@ -18,12 +18,12 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
-import structlog
 
 from wearcast.errors import WearcastError
 from wearcast.service.jobfiles import BODY, JobFiles, ResultForm, whole
 from wearcast.service.jobinput import InputForm, count_units, portions, read_input, units_of
 from wearcast.service.jobtable import ENDED, Job, JobTable
+from wearcast.service.logs import get_logger
 from wearcast.service.niceness import step_back
 from wearcast.service.problems import Problem, from_error
 from wearcast.service.scoring import forecast
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["JobLimits", "Jobs"]
 
-log = structlog.get_logger("wearcast.service.jobs")
+log = get_logger("wearcast.service.jobs")
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class Jobs:
 
     async def _spool(self, id: str, body: AsyncIterator[bytes]) -> None:
         folder = self._files.of(id)
-        await asyncio.to_thread(folder.mkdir, mode=0o700)
+        await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True)
         size, room = 0, self.limits.budget_bytes - await asyncio.to_thread(self._files.used)
         with whole(folder / BODY) as path, path.open("wb") as file:
             async for chunk in body:

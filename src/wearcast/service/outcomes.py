@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sqlalchemy as sa
-import structlog
 
 from wearcast.service.database import reading
 from wearcast.service.events import Event, Events
 from wearcast.service.given import Given, Keeping, forecasts
+from wearcast.service.logs import get_logger
 from wearcast.service.problems import Fault, Problem
 from wearcast.service.shadow import Shadow
 from wearcast.service.trial import Arms, Trial, judge, mean_interval
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Comparison", "Outcomes", "Standpoint"]
 
-log = structlog.get_logger("wearcast.service.outcomes")
+log = get_logger("wearcast.service.outcomes")
 
 REVIEW_S = 60.0
 """How often a challenger is looked at at least, if it may be stopped."""

@@ -10,14 +10,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import structlog
-
 from wearcast.errors import RegistryError, RegistryUnavailableError, UsageError
+from wearcast.service.logs import get_logger
 from wearcast.service.problems import Problem, from_error
 
 __all__ = ["run_registry"]
 
-log = structlog.get_logger("wearcast.service.promotion")
+log = get_logger("wearcast.service.promotion")
 
 TIMEOUT_S = 110.0
 MOST_BYTES = 1 << 20
@@ -77,5 +76,8 @@ def _refusal(code: int, err: str) -> Problem:
     return Problem("internal", "the service failed; the log says why")
 
 
-_BUSY = ("does not answer", "try again", "is under way", "is busy", "locked")
+_BUSY = (
+    "does not answer", "is busy", "too slow", "no answer within", "no whole answer", "answers with status",
+    "try again in a moment",
+)  # fmt: skip
 """How the registry says that the same call may work a moment later: `RegistryUnavailableError` has code 4 as well."""

@@ -7,9 +7,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import structlog
-
 from wearcast.errors import WearcastError
+from wearcast.service.logs import get_logger
 from wearcast.service.niceness import step_back
 from wearcast.service.scoring import forecast
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Shadow"]
 
-log = structlog.get_logger("wearcast.service.shadow")
+log = get_logger("wearcast.service.shadow")
 
 
 class Shadow:
