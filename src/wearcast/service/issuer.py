@@ -38,6 +38,8 @@ ISSUER = "wearcast"
 """`iss` of the built-in issuer."""
 
 _LOOK_AGAIN_S = 1.0
+_FRESH_S = 30.0
+"""No process signs with a key, or publishes keys, by what it knew longer ago than this."""
 
 _keys = Table(
     "signing_keys",
@@ -55,6 +57,10 @@ class SigningKeys(Protocol):
 
     async def find(self, kid: str | None, algorithm: str) -> Key | None:
         """The key of a token."""
+        ...
+
+    async def refresh(self) -> None:
+        """See whether another process has changed them."""
         ...
 
     def signing(self) -> Key:
@@ -118,6 +124,11 @@ class StoredKeys:
             key = choose(self._known, kid, algorithm)
         return key
 
+    async def refresh(self) -> None:
+        """Read them again if that was a while ago."""
+        if time.monotonic() - self._looked_at > _FRESH_S:
+            await asyncio.to_thread(self.reload)
+
     def signing(self) -> Key:
         """The key that signs now."""
         return self._known[0]
@@ -180,10 +191,12 @@ class Issuer:
             return None
         if wanted is not None and not wanted <= scopes:
             raise PermissionError(" ".join(sorted(wanted - scopes)))
+        await self._keys.refresh()
         return self._sign(client, wanted or scopes)
 
-    def public(self) -> dict[str, Any]:
+    async def public(self) -> dict[str, Any]:
         """The JWK set that others check its tokens with."""
+        await self._keys.refresh()
         return self._keys.public()
 
     def _sign(self, client: str, scopes: frozenset[str]) -> Grant:
@@ -247,4 +260,4 @@ def signing_keys(settings: Settings, engine: Engine, keeper: Secrets) -> GivenKe
         return GivenKeys.from_text(text, settings.algorithm, f"auth.signing_key ({auth.signing_key})")
     if settings.algorithm == "HS256":
         raise ConfigError("HS256 needs the shared text", where="auth.signing_key", hint="file:/path or env:NAME")
-    return StoredKeys(engine, settings.algorithm, lifetime_s=auth.token_ttl_s + auth.leeway_s)
+    return StoredKeys(engine, settings.algorithm, lifetime_s=auth.token_ttl_s + auth.leeway_s + 2 * _FRESH_S)

@@ -134,6 +134,9 @@ class GivenKeys:
         """The key of a token."""
         return choose(self.keys, kid, algorithm)
 
+    async def refresh(self) -> None:
+        """Nothing to be seen: they are read once."""
+
     def signing(self) -> Key:
         """The key that signs now."""
         return self.keys[0]

@@ -107,10 +107,12 @@ class Secrets:
     def _from_aws(self, place: str, reference: str) -> str:
         name, _, key = place.partition("#")
         boto3 = require("boto3", extra="aws")
+        from botocore.config import Config
         from botocore.exceptions import BotoCoreError, ClientError
 
+        patience = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 3})
         try:
-            answer = boto3.client("secretsmanager").get_secret_value(SecretId=name)
+            answer = boto3.client("secretsmanager", config=patience).get_secret_value(SecretId=name)
         except ClientError as error:
             raise ConfigError(f"refused: {error.response['Error']['Code']}", where=reference) from error
         except BotoCoreError as error:

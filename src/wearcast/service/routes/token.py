@@ -114,7 +114,7 @@ async def token(request: Request) -> Response:
 async def key_set(request: Request) -> Response:
     """Give the public keys."""
     headers = {"cache-control": "public, max-age=60"}
-    return Response(orjson.dumps(_issuer(request).public()), 200, headers, "application/json")
+    return Response(orjson.dumps(await _issuer(request).public()), 200, headers, "application/json")
 
 
 def _issuer(request: Request) -> Issuer:
