@@ -27,6 +27,10 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of a killed run.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is already there.")] = False,
+    track: Annotated[
+        str | None,
+        typer.Option("--track", metavar="TOOL", help="Record settings, epochs and figures: mlflow or wandb."),
+    ] = None,
     progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Show how far it is.")] = True,
     as_json: Json = False,
 ) -> None:
@@ -39,9 +43,12 @@ def train(
     """  # noqa: D301
     from wearcast.cli.output import say
     from wearcast.cli.sources import dataset_record
+    from wearcast.registry.reading import artifact_root, default_uri
     from wearcast.training.recipes import load_experiment
     from wearcast.training.run import train as run_training
+    from wearcast.training.tracking import tracked
 
+    uri = default_uri()
     dataset = dataset_record(source, columns)
     experiment = load_experiment(recipe, overrides or (), dataset=dataset, seed=seed)
     place = out or Path("runs") / f"{experiment.name}-seed{experiment.seed}"
@@ -50,7 +57,8 @@ def train(
     if not resume and (left := _left_behind(place)):
         say(f"starting anew without --resume: {left} in {_work(place)} are dropped")
     try:
-        bundle = run_training(experiment, out=place, resume=resume, force=force, progress=progress)
+        with tracked(track, uri=uri, artifacts=artifact_root(uri)):
+            bundle = run_training(experiment, out=place, resume=resume, force=force, progress=progress)
     except (KeyboardInterrupt, SystemExit) as stop:
         if not (isinstance(stop, SystemExit) and stop.code in (0, None)):  # else a further device has done its share
             _say_how_to_go_on(place)

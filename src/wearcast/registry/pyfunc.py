@@ -7,7 +7,7 @@ a table of forecasts out. Nothing is unpickled.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from wearcast.bundle import Bundle, ModelManifest, load_bundle
 from wearcast.errors import FleetError
@@ -53,7 +53,7 @@ def fleet_of(bundle: Bundle, readings: pd.DataFrame) -> Fleet:
     if missing := [column for column in needed if column not in table.columns]:
         raise FleetError(f"columns are missing: {', '.join(missing)}", where="readings")
     first = (bundle.models or (bundle,))[0].manifest
-    unit = cast(TimeUnit, first.preprocessing.time_unit if isinstance(first, ModelManifest) else "cycle")
+    unit: TimeUnit = first.preprocessing.time_unit if isinstance(first, ModelManifest) else "cycle"
     cycle, time = ("time", None) if unit == "cycle" else (None, "time")
     return Fleet.from_frame(
         table,

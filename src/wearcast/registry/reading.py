@@ -29,6 +29,9 @@ __all__ = [
 REGISTRY_VARIABLE = "WEARCAST_REGISTRY"
 """URI of the registry, for every command that is not given `--registry`."""
 
+ARTIFACTS_VARIABLE = "WEARCAST_REGISTRY_ARTIFACTS"
+"""Where the files of a registry without a server lie: a folder, or a URL that MLflow can write to."""
+
 MLFLOW_VARIABLE = "MLFLOW_TRACKING_URI"
 
 
@@ -116,6 +119,20 @@ def default_data() -> Path:
 def default_cache() -> Path:
     """Where downloaded bundles are kept, in the user's cache folder."""
     return _user_folder("XDG_CACHE_HOME", ".cache") / "bundles"
+
+
+def artifact_root(uri: str) -> str | None:
+    """Where the files of a database's runs lie; a server says so itself."""
+    if uri.startswith("http"):
+        return None
+    if chosen := os.environ.get(ARTIFACTS_VARIABLE, "").strip():
+        return chosen if "://" in chosen else Path(chosen).expanduser().resolve().as_uri()
+    if uri.startswith("sqlite"):
+        from wearcast.registry.connections import sqlite_path
+
+        path = sqlite_path(uri).resolve()
+        return path.with_name(f"{path.stem}-artifacts").as_uri()
+    return (default_data() / "registry-artifacts").resolve().as_uri()
 
 
 def _user_folder(variable: str, otherwise: str) -> Path:

@@ -27,7 +27,7 @@ from wearcast.registry.facts import flattened, numbers_of_epochs, version_tags
 from wearcast.registry.layout import lay_out
 from wearcast.registry.pictures import learning_curve
 from wearcast.registry.promotion import someone
-from wearcast.registry.reading import default_data, open_store
+from wearcast.registry.reading import artifact_root, open_store
 from wearcast.registry.records import ModelVersion
 from wearcast.registry.store import Store
 from wearcast.registry.tags import SUMS_SHA256
@@ -37,7 +37,6 @@ from wearcast.training.quiet import hushed
 __all__ = ["Registered", "check_name", "register"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-ARTIFACTS_VARIABLE = "WEARCAST_REGISTRY_ARTIFACTS"
 LEASE_S, PATIENCE_S = 1800.0, 300.0
 CHATTY = ("mlflow", "alembic", "alembic.runtime.migration")
 
@@ -185,7 +184,7 @@ def _experiment(client: Any, name: str, uri: str) -> str:
     """The experiment that the runs of a model are in, made if it is not there."""
     found = client.get_experiment_by_name(name)
     if found is None:
-        return str(client.create_experiment(name, artifact_location=_artifacts(uri)))
+        return str(client.create_experiment(name, artifact_location=artifact_root(uri)))
     if found.lifecycle_stage != "active":
         raise RegistryError(
             f"the experiment {name!r} was deleted in MLflow",
@@ -193,18 +192,6 @@ def _experiment(client: Any, name: str, uri: str) -> str:
             hint=f"`mlflow experiments restore --experiment-id {found.experiment_id}`, or register under another name",
         )
     return str(found.experiment_id)
-
-
-def _artifacts(uri: str) -> str | None:
-    """Where the files of a database's runs lie; a server says so itself."""
-    if uri.startswith("http"):
-        return None
-    if chosen := os.environ.get(ARTIFACTS_VARIABLE, "").strip():
-        return chosen if "://" in chosen else Path(chosen).expanduser().resolve().as_uri()
-    if uri.startswith("sqlite"):
-        path = sqlite_path(uri).resolve()
-        return path.with_name(f"{path.stem}-artifacts").as_uri()
-    return (default_data() / "registry-artifacts").resolve().as_uri()
 
 
 def _clear_away(client: Any, experiment: str, digest: str) -> None:

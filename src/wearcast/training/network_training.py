@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import numpy as np
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -32,6 +33,7 @@ from wearcast.training.experiment import Experiment, TrainerSpec
 from wearcast.training.module import ForecastModule
 from wearcast.training.quiet import hushed
 from wearcast.training.tasks import Task
+from wearcast.training.tracking import run_logger
 from wearcast.windows import Preprocessing, Windows
 from wearcast.writing import replace_file
 
@@ -101,7 +103,7 @@ def train_network(
     """
     lightning.seed_everything(experiment.seed, workers=True, verbose=False)
     spec = experiment.trainer
-    seen = _labelled(train, preprocessing, experiment, task)
+    seen = _labelled(train, preprocessing, experiment, task, far_share=spec.far_share)
     judged = _labelled(validation, preprocessing, experiment, task, most=VALIDATION_WINDOWS, within=held_out)
     network = build_network(experiment, preprocessing, task)
     some = seen.windows.rows[:: max(1, len(seen) // MOST_TO_START_FROM)]
@@ -134,7 +136,7 @@ def train_network(
         callbacks.append(EMAWeightAveraging(decay=spec.weight_average))
     if progress:
         callbacks.append(RichProgressBar(leave=True))
-    trainer = _trainer(spec, callbacks, work, progress=progress)
+    trainer = _trainer(spec, callbacks, work, run_logger(experiment, work), progress=progress)
     batches = EpochBatches(
         len(seen),
         spec.batch_size,
@@ -163,7 +165,9 @@ def train_network(
     return TrainedNetwork(network, module.history, int(state["epoch"]), judged)
 
 
-def _trainer(spec: TrainerSpec, callbacks: list[Callback], work: Path, *, progress: bool) -> lightning.Trainer:
+def _trainer(
+    spec: TrainerSpec, callbacks: list[Callback], work: Path, logger: Logger | Literal[False], *, progress: bool
+) -> lightning.Trainer:
     """Lightning's trainer, or what is wrong with the devices that were asked for."""
     try:
         with _calm():
@@ -177,7 +181,7 @@ def _trainer(spec: TrainerSpec, callbacks: list[Callback], work: Path, *, progre
                 deterministic="warn",
                 callbacks=callbacks,
                 plugins=[AtomicCheckpointIO()],
-                logger=False,
+                logger=logger,
                 enable_progress_bar=progress,
                 enable_model_summary=False,
                 use_distributed_sampler=False,
@@ -240,6 +244,7 @@ def _labelled(
     task: Task,
     *,
     most: int | None = None,
+    far_share: float = 1.0,
     within: NDArray[np.int64] | None = None,
 ) -> LabelledWindows:
     labels = task.answers(fleet)
@@ -249,7 +254,15 @@ def _labelled(
         rows = np.intersect1d(rows, within, assume_unique=True)
     if most is not None:
         rows = thinned(rows, labels, most)
+    if far_share < 1:
+        far = task.far(labels.at(rows)[0])
+        rows = np.sort(np.concatenate([rows[~far], _evenly(rows[far], far_share)]))
     return LabelledWindows(Windows(preprocessing.transform(fleet), experiment.window, rows), labels)
+
+
+def _evenly(rows: NDArray[np.int64], share: float) -> NDArray[np.int64]:
+    """So large a share of the rows, evenly spaced."""
+    return np.asarray(rows[np.diff(np.floor(np.arange(len(rows) + 1) * share)) > 0])
 
 
 def thinned(rows: NDArray[np.int64], labels: Labels, most: int) -> NDArray[np.int64]:

@@ -21,6 +21,7 @@ from wearcast.inference import Engine, OnnxSession, Output
 from wearcast.models import Tabular
 from wearcast.training.experiment import Experiment
 from wearcast.training.tasks import Task, task_for
+from wearcast.training.tracking import record_held_out
 from wearcast.windows import Preprocessing, UnitSplit
 
 __all__ = ["Unseen", "train_model", "versions"]
@@ -102,6 +103,7 @@ def train_model(
         manifest = _manifest(experiment, fleet, split, preprocessing, trained, time.perf_counter() - started)
         (scratch / HISTORY).write_text(json.dumps(trained.history), encoding="utf-8")
         (scratch / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+    record_held_out(experiment, work, manifest.metrics)
     return trained.unseen
 
 
