@@ -9,6 +9,8 @@ import typer
 
 __all__ = ["serve"]
 
+_EXTRA = ("fastapi", "uvicorn", "uvloop", "httptools", "structlog", "sqlalchemy", "joserfc", "prometheus_client")
+
 
 def serve(
     profile: Annotated[
@@ -36,14 +38,39 @@ def serve(
               wearcast serve --profile prod --settings /etc/wearcast/service.yaml
               WEARCAST_SERVICE__PORT=9000 wearcast serve --model pumps@champion
     """  # noqa: D301
-    from wearcast.errors import require
-
-    for module in ("fastapi", "uvicorn", "structlog", "sqlalchemy"):
-        require(module, extra="serve")
+    _check_installed()
     from wearcast.service.loading import load_settings
-    from wearcast.service.run import serve as run
+    from wearcast.service.preflight import check
 
     chosen = load_settings(
         profile, settings, {"host": host, "port": port, "models.bundle": bundle, "models.reference": model}
     )
+    check(chosen)  # before the heavy imports: what is refused is refused at once
+    from wearcast.service.run import serve as run
+
     run(chosen)
+
+
+def _check_installed() -> None:
+    """Look for the packages of the extra without importing them, which `--help` and a wrong key need not wait for.
+
+    Raises:
+        MissingExtraError: one is not installed.
+    """
+    from importlib.util import find_spec
+
+    from wearcast.errors import MissingExtraError
+
+    for module in (
+        "fastapi",
+        "uvicorn",
+        "structlog",
+        "sqlalchemy",
+        "joserfc",
+        "prometheus_client",
+        "stamina",
+        "orjson",
+    ):
+        if find_spec(module) is None:
+            what = f"this needs the package {module!r}, which is not installed"
+            raise MissingExtraError(what, hint="pip install 'wearcast[serve]'")

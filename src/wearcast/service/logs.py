@@ -12,7 +12,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -55,6 +55,7 @@ class Logs:
 
     writer: LogWriter
     format: Literal["json", "console"] = "json"
+    before: Mapping[str, int] = field(default_factory=dict)  # levels to go back to
 
     def levels(self) -> dict[str, LogLevel]:
         """The loggers that have a level of their own; all others have that of the one above."""
@@ -74,8 +75,20 @@ class Logs:
             logging.getLogger(name).setLevel(_NUMBER[level] if level is not None else _default(name))
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Write what is here and end."""
+        """Write what is here and end; the loggers are as they were before."""
+        global _current  # noqa: PLW0603 - logging is a matter of the process
         self.writer.close(timeout_s)
+        with _lock:
+            if _current is not self:
+                return
+            _current = None
+            root = logging.getLogger()
+            for handler in [one for one in root.handlers if isinstance(one, _Handler)]:
+                root.removeHandler(handler)
+            for name in self.levels():
+                logging.getLogger(name).setLevel(self.before.get(name, logging.NOTSET))
+            root.setLevel(self.before.get("", logging.WARNING))
+            structlog.reset_defaults()
 
     def emit(self, event: Event) -> None:
         """Write one event."""
@@ -94,14 +107,12 @@ def configure(
     Once a process; another call replaces the former logs, which are closed.
     """
     global _current  # noqa: PLW0603 - logging is a matter of the process
-    with _lock:
-        if _current is not None:
-            _current.close()
-        logs = Logs(LogWriter(sys.stdout.fileno() if descriptor is None else descriptor), form)
-        _current = logs
+    if _current is not None:
+        _current.close()
     root = logging.getLogger()
-    for handler in [one for one in root.handlers if isinstance(one, _Handler)]:
-        root.removeHandler(handler)
+    before = {name: logging.getLogger(name).level for name in ("", "wearcast", "uvicorn")}
+    with _lock:
+        _current = logs = Logs(LogWriter(sys.stdout.fileno() if descriptor is None else descriptor), form, before)
     root.addHandler(_Handler(logs))
     root.setLevel(logging.WARNING)
     for name in ("wearcast", "uvicorn"):

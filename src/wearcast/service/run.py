@@ -18,7 +18,6 @@ from wearcast.errors import ConfigError
 from wearcast.service.app import create_app
 from wearcast.service.lifecycle import Lifecycle
 from wearcast.service.logs import Logs, configure, get_logger
-from wearcast.service.preflight import check
 from wearcast.service.secrets import Secrets
 
 if TYPE_CHECKING:
@@ -35,13 +34,12 @@ log = get_logger("wearcast.service.run")
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then drain.
+    """Serve until SIGTERM or SIGINT, then drain. The settings were checked before (`preflight.check`).
 
     Raises:
-        ConfigError: the settings are not safe together, or the port is taken; no request has been answered then.
+        ConfigError: the parts cannot be put together, or the port is taken; no request has been answered then.
         BundleError: the bundle to serve is not whole.
     """
-    check(settings)
     logs = configure(settings.logs.level, settings.logs.levels, form=settings.logs.format)
     try:
         with bind(settings.host, settings.port) as listener:

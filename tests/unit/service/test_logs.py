@@ -24,9 +24,6 @@ Lines = Callable[[], list[dict[str, Any]]]
 @pytest.fixture
 def lines(tmp_path: Path) -> Iterator[Lines]:
     """Configures the logs of this process into a file and gives what was written; puts everything back."""
-    import structlog
-
-    levels = {name: logging.getLogger(name).level for name in ("", "wearcast", "uvicorn")}
     file = (tmp_path / "log").open("wb")
     logs = configure(descriptor=file.fileno())
 
@@ -35,20 +32,24 @@ def lines(tmp_path: Path) -> Iterator[Lines]:
         return [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
 
     yield written
-    logs.change({name: None for name in logs.levels() if name not in levels})
     logs.close()
-    module._current = None
     file.close()
-    root = logging.getLogger()
-    root.handlers = [one for one in root.handlers if not isinstance(one, module._Handler)]
-    for name, level in levels.items():
-        logging.getLogger(name).setLevel(level)
-    structlog.reset_defaults()
 
 
 def current() -> Logs:
     assert module._current is not None
     return module._current
+
+
+def test_when_the_logs_end_all_loggers_are_as_they_were(tmp_path: Path) -> None:
+    root, ours = logging.getLogger(), logging.getLogger("wearcast")
+    before = (list(root.handlers), root.level, ours.level)
+    with (tmp_path / "log").open("wb") as file:
+        logs = configure("debug", {"wearcast.service.logs": "error"}, descriptor=file.fileno())
+        assert root.handlers != before[0]
+        logs.close()
+    assert (list(root.handlers), root.level, ours.level) == before
+    assert logging.getLogger("wearcast.service.logs").level == logging.NOTSET
 
 
 def test_a_line_has_the_names_of_ecs(lines: Lines) -> None:
