@@ -42,14 +42,14 @@ class CircularConvolution(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Convolved steps."""
         if self.narrows:  # to move what comes out is less than to copy what goes in
-            each = self.neighbours.weight.unflatten(1, (3, -1)).transpose(0, 1).flatten(0, 1)
+            each = torch.unflatten(self.neighbours.weight, 1, (3, -1)).transpose(0, 1).flatten(0, 1)
             before, own, after = functional.linear(x, each).chunk(3, dim=2)
-            result: Tensor = own + before.roll(1, dims=1) + after.roll(-1, dims=1)
-        else:
-            before = torch.cat([x[:, -1:], x[:, :-1]], dim=1)
-            after = torch.cat([x[:, 1:], x[:, :1]], dim=1)
-            result = functional.linear(torch.cat([before, x, after], dim=2), self.neighbours.weight)
-        return result if self.neighbours.bias is None else result + self.neighbours.bias
+            total = own + before.roll(1, dims=1) + after.roll(-1, dims=1)
+            return total if self.neighbours.bias is None else total + self.neighbours.bias
+        before = torch.cat([x[:, -1:], x[:, :-1]], dim=1)
+        after = torch.cat([x[:, 1:], x[:, :1]], dim=1)
+        result: Tensor = self.neighbours(torch.cat([before, x, after], dim=2))
+        return result
 
 
 class SequenceEmbedding(nn.Module):

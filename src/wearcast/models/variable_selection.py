@@ -16,7 +16,6 @@ the backward pass instead of being stored: `batch × time × variables × d_mode
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -31,9 +30,8 @@ from wearcast.models.gating import merged
 __all__ = ["VariableSelection"]
 
 EPSILON = 1e-5
-LOG2_E = math.log2(math.e)
 SLICE_NUMBERS = 350_000  # numbers in one (variables, rows, d_model) block: about 1.4 MB
-STORED_NUMBERS = 20_000_000  # up to this many numbers in a batch, five blocks of that size are stored: 400 MB
+STORED_NUMBERS = 30_000_000  # up to this many numbers in a batch, three blocks of that size are stored: 360 MB
 
 
 class MixtureWeights(NamedTuple):
@@ -43,14 +41,10 @@ class MixtureWeights(NamedTuple):
     """`(C, 2, d)`: slope and intercept of the embedding under the first linear map (equation 4)."""
     skip: Tensor
     """`(C, 2, d)`: slope and intercept of the embedding itself."""
-    value: Tensor
-    """`(C, d, d)`: equation 3 and the value half of equation 5."""
-    gate: Tensor
-    """`(C, d, d)`: equation 3 and the gate half of equation 5."""
-    value_bias: Tensor
-    """`(C, d)`."""
-    gate_bias: Tensor
-    """`(C, d)`."""
+    gated: Tensor
+    """`(C, d, 2 d)`: equation 3 and equation 5, whose value comes first and whose gate comes last."""
+    gated_bias: Tensor
+    """`(C, 2 d)`."""
     scale: Tensor
     """`(C, d)`: of the layer normalisation."""
     shift: Tensor
@@ -142,10 +136,9 @@ class VariableSelection(nn.Module):
         inner = torch.bmm(embed, self.inner_weight)
         inner = torch.stack([inner[:, 0], inner[:, 1] + self.inner_bias], dim=1)
         outer = self.outer_weight / (1 - self.dropout) if self.training else self.outer_weight
-        value, gate = torch.bmm(outer, self.gate_weight).chunk(2, dim=2)
+        gated = torch.bmm(outer, self.gate_weight)
         bias = torch.baddbmm(self.gate_bias.unsqueeze(1), self.outer_bias.unsqueeze(1), self.gate_weight).squeeze(1)
-        value_bias, gate_bias = bias.chunk(2, dim=1)
-        return MixtureWeights(inner, embed, value, gate, value_bias, gate_bias, self.norm_scale, self.norm_shift)
+        return MixtureWeights(inner, embed, gated, bias, self.norm_scale, self.norm_shift)
 
 
 def _xavier(*shape: int) -> Tensor:
@@ -173,8 +166,7 @@ def _mixture(x: Tensor, weights: Tensor, keep: Tensor | None, maps: MixtureWeigh
     hidden = functional.elu(torch.bmm(affine, maps.inner))
     if keep is not None:
         hidden = (hidden.view(n, -1, time, hidden.shape[2]) * keep).flatten(1, 2)
-    value = torch.baddbmm(maps.value_bias.unsqueeze(1), hidden, maps.value)
-    gate = torch.baddbmm(maps.gate_bias.unsqueeze(1), hidden, maps.gate)
+    value, gate = torch.baddbmm(maps.gated_bias.unsqueeze(1), hidden, maps.gated).chunk(2, dim=2)
     normed = functional.layer_norm(
         torch.bmm(affine, maps.skip) + value * torch.sigmoid(gate), value.shape[2:], eps=EPSILON
     )
@@ -193,7 +185,7 @@ class _SlicedMixture(torch.autograd.Function):
         mapped = MixtureWeights(*maps)
         mixed = x.new_empty(x.shape[1] * x.shape[2], mapped.scale.shape[1])
         for rows, block in _blocks(x, weights, keep, mapped, recycle=not store):
-            mixed[rows] = block.mix()
+            block.mix(mixed[rows])
             if store:
                 ctx.stored.append((rows, block))
         return mixed.view(*x.shape[1:], -1)
@@ -214,6 +206,8 @@ class _SlicedMixture(torch.autograd.Function):
             for_weights.flatten(1)[:, rows], for_affine = block.backward(by_row[rows], totals, for_x is not None)
             if for_x is not None and for_affine is not None:
                 for_x.flatten(1)[:, rows] = for_affine[..., 0]
+        half = mapped.scale.shape[1]  # what a block says of the gate stands before what it says of the value
+        totals = totals._replace(gated=totals.gated.roll(half, 2), gated_bias=totals.gated_bias.roll(half, 1))
         return for_x, for_weights, None, None, *totals
 
 
@@ -222,45 +216,65 @@ def _blocks(
 ) -> Iterator[tuple[slice, _Block]]:
     """Cut `(C, batch, time)` along the batch; a slice counts rows of batch and time together.
 
-    With `recycle`, a block takes over the buffers of the one before: fresh memory costs as much as the arithmetic.
+    With `recycle`, a block takes over the memory of the one before: fresh memory costs as much as the arithmetic.
     """
     n, batch, time = x.shape
-    size = max(1, SLICE_NUMBERS // (n * time * maps.scale.shape[1]))
+    d = maps.scale.shape[1]
+    size = max(1, SLICE_NUMBERS // (n * time * d))
     affine = torch.stack([x, torch.ones_like(x)], dim=3).flatten(1, 2)
-    by_row, raised = weights.flatten(1), maps.inner * LOG2_E
-    buffers: list[Tensor] = []
+    by_row, swapped = weights.flatten(1), maps.gated.roll(d, 2).transpose(1, 2)
+    scratch: _Memory | None = None
+    kept: _Memory | None = None
     for first in range(0, batch, size):
         rows = slice(first * time, min(first + size, batch) * time)
-        shape = (n, rows.stop - rows.start, maps.scale.shape[1])
-        if not recycle or not buffers or buffers[0].shape != shape:
-            buffers = [x.new_empty(shape) for _ in range(5)]
+        count = rows.stop - rows.start
+        scratch = scratch or _Memory(x, 2 * n * count * d)
+        kept = kept if recycle and kept is not None else _Memory(x, 3 * n * count * d)
         mask = None if keep is None else keep[:, first : first + size]
-        yield rows, _Block(affine[:, rows], by_row[:, rows], mask, raised, maps, buffers)
+        yield rows, _Block(affine[:, rows], by_row[:, rows], mask, maps, swapped, kept, scratch)
+
+
+class _Memory:
+    """Numbers that are cut up anew for each block."""
+
+    def __init__(self, like: Tensor, count: int) -> None:
+        self.numbers = like.new_empty(count)
+
+    def cut(self, n: int, rows: int, *widths: int) -> list[Tensor]:
+        """One tensor `(n, rows, width)` after another."""
+        parts = torch.split(self.numbers[: n * rows * sum(widths)], [n * rows * width for width in widths])
+        return [part.view(n, rows, width) for part, width in zip(parts, widths, strict=True)]
 
 
 class _Block:
-    """Forward and backward of the mixture on some rows; the layer normalisation is never stored, only its moments."""
+    """Forward and backward of the mixture on some rows.
+
+    The layer normalisation is never stored, only its moments, and its input is computed again from its parts.
+    """
 
     def __init__(
         self,
         affine: Tensor,
         weights: Tensor,
         keep: Tensor | None,
-        raised: Tensor,
         maps: MixtureWeights,
-        buffers: list[Tensor],
+        swapped: Tensor,
+        kept: _Memory,
+        scratch: _Memory,
     ) -> None:
-        n, d = weights.shape[0], maps.scale.shape[1]
-        self.affine, self.weights, self.keep, self.maps = affine, weights, keep, maps
-        self.spare, self.hidden, self.value, self.gate, self.total = buffers
-        # ELU; a power of two takes a third of the time of `exp`, hence the factor log2(e) in `raised`.
-        torch.bmm(affine, raised, out=self.spare)
-        torch.clamp(self.spare, max=0, out=self.hidden).exp2_().sub_(1)
-        self.hidden.add_(self.spare.clamp_(min=0), alpha=1 / LOG2_E)
+        n, rows, d = *weights.shape, maps.scale.shape[1]
+        self.affine, self.weights, self.keep, self.maps, self.swapped = affine, weights, keep, maps, swapped
+        self.hidden, self.gated = kept.cut(n, rows, d, 2 * d)
+        self.value, self.gate = self.gated.chunk(2, dim=2)
+        self.total, self.spare = scratch.cut(n, rows, d, d)
+        # ELU is the less of exp(x) - 1 and max(x, 0).
+        torch.bmm(affine, maps.inner, out=self.spare)
+        torch.exp(self.spare, out=self.hidden).sub_(1)
+        torch.minimum(self.hidden, self.spare.clamp_(min=0), out=self.hidden)
         self._drop(self.hidden)
-        torch.baddbmm(maps.value_bias.unsqueeze(1), self.hidden, maps.value, out=self.value)
-        torch.baddbmm(maps.gate_bias.unsqueeze(1), self.hidden, maps.gate, out=self.gate).sigmoid_()
-        torch.mul(self.value, self.gate, out=self.total).baddbmm_(affine, maps.skip)
+        torch.baddbmm(maps.gated_bias.unsqueeze(1), self.hidden, maps.gated, out=self.gated)
+        self.gate.sigmoid_()
+        self._add_up()
         averaging = self.total.new_full((d, 1), 1 / d)
         self.mean = torch.mm(self.total.view(-1, d), averaging).view(n, -1)
         torch.mul(self.total, self.total, out=self.spare)
@@ -269,52 +283,52 @@ class _Block:
         self.rate = variance.add_(EPSILON).rsqrt_()
         self.share = self.weights * self.rate
 
-    def mix(self) -> Tensor:
-        """Equation 8, `(rows, d)`."""
+    def _add_up(self) -> None:
+        torch.mul(self.value, self.gate, out=self.total).baddbmm_(self.affine, self.maps.skip)
+
+    def mix(self, out: Tensor) -> None:
+        """Equation 8, `(rows, d)`; to be called before the next block is made."""
         torch.mul(self.total, self.share.unsqueeze(2), out=self.spare).mul_(self.maps.scale.unsqueeze(1))
-        mixed = self.spare.sum(dim=0)
-        mixed.addmm_((self.share * self.mean).t(), self.maps.scale, alpha=-1)
-        return mixed.addmm_(self.weights.t(), self.maps.shift)
+        torch.sum(self.spare, dim=0, out=out)
+        out.addmm_((self.share * self.mean).t(), self.maps.scale, alpha=-1)
+        out.addmm_(self.weights.t(), self.maps.shift)
 
     def backward(self, g: Tensor, totals: MixtureWeights, needs_x: bool) -> tuple[Tensor, Tensor | None]:
-        """Add the maps' gradients to `totals`; return those of the weights and of `[x, 1]`. Spends all buffers."""
+        """Add the maps' gradients to `totals`; return those of the weights and of `[x, 1]`. Spends what is kept."""
         maps, d = self.maps, g.shape[1]
+        self._add_up()
         weighted = torch.mul(self.total, g, out=self.spare)
         totals.scale.add_(torch.bmm(self.share.unsqueeze(1), weighted).squeeze(1)).sub_((self.share * self.mean) @ g)
         totals.shift.addmm_(self.weights, g)
         # Layer normalisation: per row, the sums of the gradient and of the gradient times the normed value.
         plain = maps.scale @ g.t()
-        normed = (weighted.mul_(maps.scale.unsqueeze(1)).sum(dim=2) - self.mean * plain).mul_(self.rate)
+        normed = torch.bmm(weighted, maps.scale.unsqueeze(2)).squeeze(2)
+        normed = normed.addcmul_(self.mean, plain, value=-1).mul_(self.rate)
         for_weights = torch.addmm(normed, maps.shift, g.t())
         slope = (self.share * self.rate).mul_(normed).mul_(-1 / d)
         level = (self.share * plain).mul_(-1 / d).addcmul_(slope, self.mean, value=-1)
-        scaled = torch.mul(g, maps.scale.unsqueeze(1), out=weighted)
+        scaled = torch.mul(g, maps.scale.unsqueeze(1), out=self.spare)
         for_total = self.total.mul_(slope.unsqueeze(2)).add_(level.unsqueeze(2))
         for_total.addcmul_(scaled, self.share.unsqueeze(2))
         affine = self.affine.transpose(1, 2)
         totals.skip.baddbmm_(affine, for_total)
         for_affine = torch.bmm(for_total, maps.skip.transpose(1, 2)) if needs_x else None
-        # Gated linear unit: the gate's derivative is value · gate · (1 − gate).
-        self.value.mul_(torch.sub(1, self.gate, out=scaled))
-        for_value = for_total.mul_(self.gate)
-        for_gate = self.value.mul_(for_value)
-        for_hidden = self._through_gate(for_value, for_gate, totals)
+        # Gated linear unit: the gate's derivative is value · gate · (1 - gate). The gate's part comes to stand first.
+        self.value.addcmul_(self.value, self.gate, value=-1)
+        self.gate.mul_(for_total)
+        self.value.mul_(self.gate)
+        totals.gated.baddbmm_(self.hidden.transpose(1, 2), self.gated)
+        totals.gated_bias.add_(self.gated.sum(dim=1))
+        for_hidden = torch.bmm(self.gated, self.swapped, out=self.spare)
         self._drop(for_hidden)
         # The derivative of ELU from its result; where dropped, the result is wrong and the gradient is zero.
-        for_inner: Tensor = torch.ops.aten.elu_backward(for_hidden, 1.0, 1.0, 1.0, True, self.hidden)
+        for_inner = torch.ops.aten.elu_backward.grad_input(
+            for_hidden, 1.0, 1.0, 1.0, True, self.hidden, grad_input=self.total
+        )
         totals.inner.baddbmm_(affine, for_inner)
         if for_affine is not None:
             for_affine.baddbmm_(for_inner, maps.inner.transpose(1, 2))
         return for_weights, for_affine
-
-    def _through_gate(self, for_value: Tensor, for_gate: Tensor, totals: MixtureWeights) -> Tensor:
-        hidden = self.hidden.transpose(1, 2)
-        totals.value.baddbmm_(hidden, for_value)
-        totals.gate.baddbmm_(hidden, for_gate)
-        totals.value_bias.add_(for_value.sum(dim=1))
-        totals.gate_bias.add_(for_gate.sum(dim=1))
-        back = torch.bmm(for_value, self.maps.value.transpose(1, 2))
-        return back.baddbmm_(for_gate, self.maps.gate.transpose(1, 2))
 
     def _drop(self, x: Tensor) -> None:
         if self.keep is not None:
