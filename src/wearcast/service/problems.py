@@ -214,7 +214,10 @@ def _without_paths(text: str) -> str:
 
 def install(app: Any) -> None:
     """Let an application (FastAPI or Starlette) answer every exception as a problem."""
-    for error in (Problem, WearcastError, HTTPException, Exception):
+    from pydantic import ValidationError
+
+    # A route's own reading of its body raises pydantic's error, not FastAPI's around it.
+    for error in (Problem, WearcastError, HTTPException, ValidationError, Exception):
         app.add_exception_handler(error, answer)
     try:
         from fastapi.exceptions import RequestValidationError
