@@ -212,9 +212,9 @@ async def _json(client: Any, url: str) -> dict[str, Any]:
     import orjson
 
     async with client.stream("GET", url, headers={"accept": "application/json"}) as answer:
-        answer.raise_for_status()
         if answer.is_redirect:
             raise ConfigError("the issuer sends elsewhere, and redirects are not followed", where="auth.issuer")
+        answer.raise_for_status()
         data = b""
         async for part in answer.aiter_bytes():
             data += part
