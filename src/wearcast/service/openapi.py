@@ -7,6 +7,7 @@ problems, is said by `body` and `problems`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Coroutine, Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -134,6 +135,7 @@ def document(app: FastAPI, public: frozenset[tuple[str, str]], scopes: dict[tupl
     schemas.update({name: schema for name, schema in extra.get("$defs", {}).items() if name not in schemas})
     components["securitySchemes"] = _security(set(scopes.values()))
     for method, path, operation in _operations(made):
+        _name_steps(path, operation)
         _complete(operation, public=(method, path) in public, scope=scopes.get((method, path)))
     return made
 
@@ -142,6 +144,15 @@ def _operations(made: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]
     for path, methods in made["paths"].items():
         for method, operation in methods.items():
             yield method.upper(), path, operation
+
+
+def _name_steps(path: str, operation: dict[str, Any]) -> None:
+    """Declare the named steps of a path that the route itself has not: its endpoint takes the request alone."""
+    declared = operation.setdefault("parameters", [])
+    known = {parameter["name"] for parameter in declared if parameter["in"] == "path"}
+    for name in re.findall(r"\{(\w+)\}", path):
+        if name not in known:
+            declared.append({"name": name, "in": "path", "required": True, "schema": {"type": "string"}})
 
 
 def _complete(operation: dict[str, Any], *, public: bool, scope: str | None) -> None:
