@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from wearcast.errors import ModelError
 from wearcast.models.spec import Inputs, Network
 
-__all__ = ["BackboneModule", "ForecastNetwork", "Head", "Loss", "given"]
+__all__ = ["BackboneModule", "ForecastNetwork", "Head", "Loss", "given", "pooled"]
 
 
 def given(value: Tensor | None, count: int, what: str) -> Tensor:
@@ -21,6 +22,30 @@ def given(value: Tensor | None, count: int, what: str) -> Tensor:
     if value is None:
         raise ModelError(f"this model was built for {count} {what} variables and was given none")
     return value
+
+
+def pooled(past: Tensor, mask: Tensor, pool: int) -> tuple[Tensor, Tensor]:
+    """Windows whose steps are the means of `pool` readings each, the last of them ending where the window ends.
+
+    Noise of a reading is averaged out, and a backbone has so many times fewer steps to go through.
+
+    Args:
+        past: `(batch, time, n_past)`.
+        mask: `(batch, time)`; a mean is over the readings that are real.
+        pool: how many readings.
+
+    Returns:
+        `(batch, ceil(time / pool), n_past)` and its mask, true where any of the readings is real.
+    """
+    if pool == 1:
+        return past, mask
+    lead = -past.shape[1] % pool
+    past, mask = functional.pad(past, (0, 0, lead, 0)), functional.pad(mask, (lead, 0))
+    steps = past.shape[1] // pool
+    real = mask.reshape(-1, steps, pool, 1).to(past.dtype)
+    count = real.sum(dim=2)
+    total = (past.reshape(-1, steps, pool, past.shape[2]) * real).sum(dim=2)
+    return total / count.clamp(min=1), count.squeeze(2) > 0
 
 
 class BackboneModule(nn.Module):
@@ -52,6 +77,10 @@ class BackboneModule(nn.Module):
         """
         state: Tensor = self(past, mask, static, known_future)
         return state.unsqueeze(1)
+
+    def levels_of(self, channel: int) -> tuple[int, ...]:
+        """Which numbers of the decoded state add up to a level of this past channel; none unless a backbone has any."""
+        return ()
 
 
 class Head(nn.Module):
@@ -91,13 +120,15 @@ class ForecastNetwork(nn.Module):
         """`make_head` is called with the backbone that was built."""
         super().__init__()
         self.inputs = inputs
-        self.backbone = spec.build(inputs)
+        self.pool = spec.pool
+        self.backbone = spec.build(inputs.pooled(spec.pool))
         self.head = make_head(self.backbone)
 
     def raw(
         self, past: Tensor, mask: Tensor, static: Tensor | None = None, known_future: Tensor | None = None
     ) -> Tensor:
         """What the loss reads."""
+        past, mask = pooled(past, mask, self.pool)
         read = self.backbone.decode if self.head.over_horizon else self.backbone
         result: Tensor = self.head(read(past, mask, static, known_future))
         return result

@@ -32,6 +32,15 @@ __all__ = [
 ]
 
 Share = Annotated[float, Field(ge=0, lt=1)]
+Pool = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=64,
+        description="Readings whose mean is one step of the network: less noise a step and so many times fewer steps. "
+        "1 where future values are forecast.",
+    ),
+]
 
 
 class Inputs(Strict):
@@ -42,6 +51,11 @@ class Inputs(Strict):
     n_known_future: int = 0
     context_length: int = Field(ge=1)
     prediction_length: int = 0
+    known_future_at: tuple[int, ...] = Field((), description="Which past channels are those of the known future.")
+
+    def pooled(self, pool: int) -> Inputs:
+        """The sizes behind `models.network.pooled`."""
+        return self.model_copy(update={"context_length": -(-self.context_length // pool)})
 
 
 class CnnBiLstm(Strict):
@@ -54,6 +68,7 @@ class CnnBiLstm(Strict):
     hidden: int = Field(48, ge=1, description="Units of the LSTM in each direction.")
     n_layers: int = Field(1, ge=1)
     dropout: Share = 0.3
+    pool: Pool = 1
 
     def build(self, inputs: Inputs) -> BackboneModule:
         """The module."""
@@ -70,6 +85,7 @@ class Tft(Strict):
     n_heads: int = Field(4, ge=1)
     n_lstm_layers: int = Field(1, ge=1)
     dropout: Share = 0.1
+    pool: Pool = 1
 
     @model_validator(mode="after")
     def _heads(self) -> Tft:
@@ -107,6 +123,7 @@ class Informer(Strict):
     label_share: float = Field(0.5, gt=0, le=1, description="Share of the context that the decoder starts from.")
     centred: bool = Field(False, description="Read deviations from the mean of the window; the head adds the mean.")
     dropout: Share = 0.1
+    pool: Pool = 1
 
     @model_validator(mode="after")
     def _heads(self) -> Informer:
@@ -135,7 +152,13 @@ class Autoformer(Strict):
     centred: bool = Field(
         False, description="With a horizon, read deviations from the mean of the window; the head adds the mean."
     )
+    trend_ahead: Literal["mean", "learned"] = Field(
+        "mean",
+        description="How the trend begins over the horizon: 'mean' of the window, as in the paper, or that and a "
+        "'learned' sum of the deviations from it, the same for all columns.",
+    )
     dropout: Share = 0.1
+    pool: Pool = 1
 
     @model_validator(mode="after")
     def _heads(self) -> Autoformer:

@@ -37,6 +37,13 @@ class TrainerSpec(Strict):
     patience: int = Field(12, ge=1, description="Epochs without a better validation error before stopping.")
     batch_size: int = Field(256, ge=1)
     epoch_share: float = Field(0.33, gt=0, le=1, description="Share of the training windows drawn each epoch.")
+    far_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the readings far from the end that are learnt from, evenly spaced: those whose time left "
+        "is 1.4 times the cap of the label or more. They have one label, and neighbours say nearly the same.",
+    )
     input_noise: float = Field(0.05, ge=0, description="Noise added to each scaled input, in standard deviations.")
     level_noise: float = Field(
         0.8, ge=0, description="Offset of each sensor, drawn once a window: the same wear on another unit of the build."
@@ -106,6 +113,8 @@ class Experiment(Strict):
             raise ValueError("target 'sensor' needs window.prediction_length, the steps ahead, of at least 1")
         if isinstance(self.backbone, Tabular):
             self._table_fits(self.backbone)
+        elif isinstance(self.target, SensorTarget) and self.backbone.pool > 1:
+            raise ValueError("target 'sensor' is answered a reading at a time: leave backbone.pool at 1")
         return self
 
     def _learns(self, backbone: Tabular) -> None:

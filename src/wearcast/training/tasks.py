@@ -28,6 +28,8 @@ __all__ = ["ClassTask", "RulTask", "SensorTask", "Task", "task_for"]
 
 Rows = NDArray[np.int64]
 L = TypeVar("L", bound=Labels)
+FAR = 1.4
+"""Caps of the label from which on a reading is far from the end."""
 
 
 class Task(Protocol):
@@ -35,6 +37,9 @@ class Task(Protocol):
 
     def answers(self, fleet: Fleet) -> Labels:
         """The answers as the loss reads them."""
+
+    def far(self, answer: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which answers of `n` rows are so far beyond what is to be told apart that few of them tell all, `(n,)`."""
 
     def head(self, backbone: BackboneModule, dropout: float) -> Head:
         """The untrained head."""
@@ -97,6 +102,10 @@ class RulTask:
     def answers(self, fleet: Fleet) -> Labels:
         """See `Task`."""
         return self.target.labels(fleet)
+
+    def far(self, answer: NDArray[Any]) -> NDArray[np.bool_]:
+        """See `Task`; a unit that still runs is beyond the cap as surely as one that failed later."""
+        return np.asarray(answer >= FAR * self.target.max_rul)
 
     def head(self, backbone: BackboneModule, dropout: float) -> Head:
         """See `Task`."""
@@ -186,6 +195,10 @@ class ClassTask:
             FleetError: no reading has an answer.
         """
         return _some(self.target.labels(fleet), fleet, "a known class")
+
+    def far(self, answer: NDArray[Any]) -> NDArray[np.bool_]:
+        """See `Task`: every class is to be told."""
+        return np.zeros(len(answer), dtype=np.bool_)
 
     def head(self, backbone: BackboneModule, dropout: float) -> Head:
         """See `Task`."""
@@ -288,6 +301,10 @@ class SensorTask:
         assert isinstance(labels, FutureLabels)  # noqa: S101 - a sensor target's
         last = last_known(fleet, self.target.columns, np.arange(fleet.n_rows)) if self.target.relative else None
         return ScaledFuture(labels, self.mean if last is None else last, self.sd)
+
+    def far(self, answer: NDArray[Any]) -> NDArray[np.bool_]:
+        """See `Task`: every value is to be told."""
+        return np.zeros(len(answer), dtype=np.bool_)
 
     def head(self, backbone: BackboneModule, dropout: float) -> Head:
         """See `Task`."""
