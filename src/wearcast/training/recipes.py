@@ -89,6 +89,7 @@ def load_experiment(
         )
     if seed is not None:
         document = replace(document, "seed", seed, f"--seed {seed}")
+    _check_members(document, assignments)
     document = overrides(document, assignments)
     if "members" not in document.data:
         return _at_home(parse(Experiment, document), document)
@@ -96,6 +97,29 @@ def load_experiment(
     here = _at_home(ensemble, document).dataset
     members = {name: member.model_copy(update={"dataset": here}) for name, member in ensemble.members.items()}
     return ensemble.model_copy(update={"dataset": here, "members": members})
+
+
+def _check_members(document: Document, assignments: Iterable[str]) -> None:
+    """Refuse to set part of a member that there is not: what is written would be a member without a model.
+
+    Raises:
+        ConfigError: with the members that there are.
+    """
+    for assignment in assignments:
+        steps = [step.strip() for step in assignment.partition("=")[0].split(".")]
+        if steps[0] != "members" or len(steps) < 3:
+            continue
+        where, members = f"--set {assignment}", document.data.get("members")
+        if not isinstance(members, Mapping):
+            raise ConfigError(
+                "this is one model, it has no members", where=where, hint=f"--set {'.'.join(steps[2:])}=…"
+            )
+        if steps[1] not in members:
+            near = nearest(steps[1], members)
+            known = f"its members are {', '.join(members)}"
+            raise ConfigError(
+                f"there is no member {steps[1]!r}", where=where, hint=f"{near} {known}" if near else known
+            )
 
 
 def _shared(document: Document) -> Document:

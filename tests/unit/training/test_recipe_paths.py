@@ -168,6 +168,21 @@ def test_a_member_that_asks_for_another_target_or_data_set(tmp_path: Path, own: 
     assert flagged.target.max_rul == 50
 
 
+@pytest.mark.parametrize(
+    ("recipe", "assignment", "said"),
+    [
+        ("cmapss-fd001-ensemble", "members.x.seed=3", r"there is no member 'x' \(its members are trees, cnn_bilstm\)"),
+        ("cmapss-fd001-ensemble", "members.tree.seed=3", r"no member 'tree' \(did you mean 'trees'\? its members"),
+        ("cmapss-fd001-tft", "members.x.seed=3", r"one model, it has no members \(--set seed="),
+    ],
+)
+def test_a_part_of_a_member_that_there_is_not_is_refused_with_those_that_there_are(
+    recipe: str, assignment: str, said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_experiment(recipe, [assignment])
+
+
 def test_heads_that_do_not_divide_the_width_are_refused_before_training():
     """The network would say so too, but only once the data are read."""
     with pytest.raises(ConfigError, match="d_model 31 cannot be divided among n_heads 4"):
