@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import polars as pl
 from pydantic import Field
@@ -116,6 +116,7 @@ class Ai4iDataset(Strict):
     other counts, for RNF is noise); `unknown` for a machine failure without a mode; else `none`.
     """
 
+    counts_cycles: ClassVar[bool] = True
     kind: Literal["ai4i"] = "ai4i"
     test_share: float = Field(0.2, ge=0, lt=1, description="Share of the records held back, of failures and others.")
     split_seed: int = Field(0, ge=0, description="Another seed holds back other records.")

@@ -9,7 +9,7 @@ The published `readme.txt` swaps the numbers of training and test engines of FD0
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import polars as pl
 from pydantic import Field
@@ -151,6 +151,7 @@ SUBSETS: dict[Subset, Counts] = {
 class CmapssDataset(Strict):
     """One subset of C-MAPSS, from `<data folder>/cmapss/`: the published zip, or the unpacked files."""
 
+    counts_cycles: ClassVar[bool] = True
     kind: Literal["cmapss"] = "cmapss"
     subset: Subset = Field("FD001", description="FD001, FD003: one operating condition; FD002, FD004: six.")
 

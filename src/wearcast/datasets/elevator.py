@@ -22,7 +22,7 @@ no reading is in both parts. With `all`, it is one history.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import polars as pl
@@ -93,6 +93,7 @@ class ElevatorDataset(Strict):
     `ID,revolutions,humidity,vibration,x1,x2,x3,x4,x5`.
     """
 
+    counts_cycles: ClassVar[bool] = True
     kind: Literal["elevator"] = "elevator"
     test_share: float = Field(0.2, ge=0, lt=1, description="Share of the samples held back: the last ones.")
     uncertain: Literal["fail", "missing"] = Field(

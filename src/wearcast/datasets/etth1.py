@@ -8,7 +8,7 @@ month being 30 days; the last months of the file are used by nobody.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import polars as pl
 from pydantic import Field
@@ -82,6 +82,7 @@ CARD = DatasetCard(
 class Etth1Dataset(Strict):
     """ETTh1, from `<data folder>/etth1/`: one unit, every hour, still running."""
 
+    counts_cycles: ClassVar[bool] = False
     kind: Literal["etth1"] = "etth1"
     test_context: int = Field(
         0, ge=0, le=TRAIN_ROWS, description="Hours before the 4 months of test, as context of the first forecasts."

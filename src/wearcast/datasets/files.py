@@ -51,6 +51,11 @@ class FilesDataset(Strict):
         return value
 
     @property
+    def counts_cycles(self) -> bool:
+        """Whether it is known, from a mapping that stands here, that the time axis is a counter and no clock."""
+        return isinstance(self.mapping, ColumnMapping) and self.mapping.cycle is not None
+
+    @property
     def name(self) -> str:
         """`files/` and the name of the first source; `sql/` and the name of a database."""
         first = _tuple(self.source)[0]

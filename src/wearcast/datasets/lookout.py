@@ -21,7 +21,7 @@ import csv
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 import numpy as np
 import polars as pl
@@ -52,6 +52,7 @@ _YEAR_FIRST: Final = (
 class LookoutDataset(Strict):
     """One asset in the layout of Amazon Lookout for Equipment."""
 
+    counts_cycles: ClassVar[bool] = False
     kind: Literal["lookout"] = "lookout"
     source: str = Field(description="The asset's folder, or its single CSV file.")
     labels: str | None = Field(

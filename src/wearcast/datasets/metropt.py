@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
+from typing import ClassVar, Literal
 
 import polars as pl
 from pydantic import Field, NaiveDatetime, model_validator
@@ -196,6 +196,7 @@ class MetroptDataset(Strict):
     The file is streamed: what is held is the fleet, and of a resampled one not even all readings.
     """
 
+    counts_cycles: ClassVar[bool] = False
     kind: Literal["metropt"] = "metropt"
     version: Version = Field("3", description="2: at 1 Hz, with flow and GPS; 3: about every 10 s.")
     resample: str | None = Field(

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import polars as pl
@@ -33,6 +33,7 @@ class RecordingsDataset(Strict):
     All recordings have one sampling rate and the same channels. A recording is never parted by a split.
     """
 
+    counts_cycles: ClassVar[bool] = True
     kind: Literal["recordings"] = "recordings"
     source: str = Field(description="The folder that holds the labelled folders.")
     sampling_rate_hz: float = Field(gt=0, description="Of every recording.")

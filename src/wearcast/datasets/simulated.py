@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import polars as pl
@@ -75,6 +75,7 @@ class SimulatedDataset(Strict):
         5
     """
 
+    counts_cycles: ClassVar[bool] = True
     kind: Literal["simulated"] = "simulated"
     units: int = Field(80, ge=1, description="Units of the train split.")
     test_units: int = Field(40, ge=1, description="Units of the test split.")

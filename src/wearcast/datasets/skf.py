@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import polars as pl
@@ -84,6 +84,7 @@ CARD = DatasetCard(
 class SkfDataset(Strict):
     """Recordings under `<data folder>/skf/`, in any folders; each is known by the number in its variables."""
 
+    counts_cycles: ClassVar[bool] = True
     kind: Literal["skf"] = "skf"
     channels: tuple[Channel, ...] = Field(("DE",), min_length=1, description="Drive end, fan end, base.")
     bearing: Bearing = Field("drive_end", description="Which bearing is damaged: 6205-2RS (drive) or 6203-2RS (fan).")

@@ -109,6 +109,11 @@ class Experiment(Strict):
             raise ValueError(f"calibration 'temperature' is of classes; target {self.target.kind!r} has none")
         if tabular and isinstance(self.target, FaultTarget | FailureTarget) and self.target.focal_gamma > 0:
             raise ValueError(f"backbone {self.backbone.kind!r} has no focal loss: leave target.focal_gamma at 0")
+        if self.features.calendar and self.dataset.counts_cycles:
+            raise ValueError(
+                f"the time of {self.dataset.name!r} is a counter of cycles, without a calendar: leave "
+                "features.calendar out"
+            )
         if isinstance(self.target, SensorTarget) and self.window.prediction_length < 1:
             raise ValueError("target 'sensor' needs window.prediction_length, the steps ahead, of at least 1")
         if isinstance(self.backbone, Tabular):

@@ -187,3 +187,17 @@ def test_heads_that_do_not_divide_the_width_are_refused_before_training():
     """The network would say so too, but only once the data are read."""
     with pytest.raises(ConfigError, match="d_model 31 cannot be divided among n_heads 4"):
         load_experiment("tft", ["backbone.d_model=31", "dataset.kind=simulated"])
+
+
+FILES = "dataset={kind: files, source: a.csv, mapping: {unit: u, end_of_life: last_row, %s}}"
+
+
+@pytest.mark.parametrize(("recipe", "dataset"), [("cmapss-fd001-tft", []), ("tft", [FILES % "cycle: c"])])
+def test_a_calendar_of_cycles_is_refused_when_it_is_read(recipe: str, dataset: list[str]) -> None:
+    """Where the data set says what its time is; a mapping in a file is read with the data only."""
+    with pytest.raises(ConfigError, match=r"counter of cycles, without a calendar: leave features\.calendar out"):
+        load_experiment(recipe, [*dataset, "features.calendar=[hour]"])
+
+
+def test_a_clock_has_a_calendar() -> None:
+    assert load_experiment("tft", [FILES % "time: t", "features.calendar=[hour]"]).record()["features"]["calendar"]
