@@ -5,11 +5,14 @@ forecasting", NeurIPS (arXiv 2106.13008); reference code: thuml/Autoformer. Equa
 Deviations beside those of `decomposition`, `auto_correlation` and `embedding`:
 
 - The season is projected by the head that all backbones share, not by a layer of the decoder. The trend adds up in the
-  space of the inputs, as in the paper, and stands beside the season in the state: the head maps both to quantiles,
-  where the paper adds the trend of a column to its season as it is.
+  space of the inputs, as in the paper, and stands beside the season in the state: the head maps both to quantiles. It
+  begins as the paper's sum, the trend of a column as it is beside its season, and may learn another.
 - The paper has no encoder alone. Without a horizon there is no decoder that would add up the trend that the encoder
   takes away, and wear is trend: the encoder then adds up a trend itself, in `d_model` dimensions, beginning with the
   embedded moving average of the inputs. Season and trend, at the last step and on average, are joined by two layers.
+- With `trend_ahead: learned`, which is off unless asked for, the trend does not begin with the mean of the window over
+  the horizon but with a linear map of the window, one for all columns, that begins as the mean (after Zeng et al. 2023,
+  "Are transformers effective for time series forecasting?", AAAI): where the last day says more than the first one.
 - With `centred`, which is off unless asked for, the decoder's network reads deviations from the mean of the window, and
   the mean stands beside the state (Liu et al. 2022, "Non-stationary Transformers", NeurIPS, without scale).
 - With a horizon, the state of a window as a whole is that of the horizon's last step.
@@ -17,6 +20,8 @@ Deviations beside those of `decomposition`, `auto_correlation` and `embedding`:
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -127,6 +132,23 @@ class TrendPooling(nn.Module):
         return state
 
 
+class Parts(NamedTuple):
+    """Which past channels are values, which have a trend, and which are marks of the step, known of the horizon too."""
+
+    values: tuple[int, ...]
+    marks: tuple[int, ...]
+
+    @classmethod
+    def of(cls, inputs: Inputs) -> Parts:
+        """Without a horizon, or where it is not said which channels they are, marks are values as others."""
+        marks = inputs.known_future_at if inputs.prediction_length else ()
+        return cls(tuple(i for i in range(inputs.n_past) if i not in marks), marks)
+
+    def split(self, past: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Values and marks, each `(batch, time, n)`; None if there are no marks."""
+        return (past[:, :, list(self.values)], past[:, :, list(self.marks)]) if self.marks else (past, None)
+
+
 class AutoformerBackbone(BackboneModule):
     """See the module; the configuration is `models.spec.Autoformer`."""
 
@@ -136,9 +158,13 @@ class AutoformerBackbone(BackboneModule):
         self.n_marks = inputs.n_known_future if self.horizon else 0
         self.decodes = self.horizon > 0
         self.centred = spec.centred and self.decodes
-        self.d_state = spec.d_model + inputs.n_past * (self.decodes + self.centred)
+        self.parts = Parts.of(inputs)
+        n_values, n_past_marks = len(self.parts.values), len(self.parts.marks)
+        self.d_model, self.d_state = spec.d_model, spec.d_model + n_values * (self.decodes + self.centred)
         length = inputs.context_length
-        self.embed = SequenceEmbedding(inputs.n_past, spec.d_model, n_static=self.n_static, dropout=spec.dropout)
+        self.embed = SequenceEmbedding(
+            n_values, spec.d_model, n_marks=n_past_marks, n_static=self.n_static, dropout=spec.dropout
+        )
         self.encoder = nn.ModuleList(
             EncoderLayer(spec, length, keeps_trend=not self.decodes) for _ in range(spec.n_encoder_layers)
         )
@@ -149,11 +175,14 @@ class AutoformerBackbone(BackboneModule):
         self.n_label = length // 2
         self.decompose = SeriesDecomposition(length, spec.moving_average)
         self.embed_decoder = SequenceEmbedding(
-            inputs.n_past, spec.d_model, n_marks=self.n_marks, n_static=self.n_static, dropout=spec.dropout
+            n_values, spec.d_model, n_marks=self.n_marks, n_static=self.n_static, dropout=spec.dropout
         )
         reach = self.n_label + self.horizon
-        self.decoder = nn.ModuleList(DecoderLayer(spec, reach, inputs.n_past) for _ in range(spec.n_decoder_layers))
+        self.decoder = nn.ModuleList(DecoderLayer(spec, reach, n_values) for _ in range(spec.n_decoder_layers))
         self.decoder_norm = SeasonalNorm(spec.d_model)
+        self.go_on = nn.Linear(length, self.horizon, bias=False) if spec.trend_ahead == "learned" else None
+        if self.go_on is not None:
+            nn.init.zeros_(self.go_on.weight)
 
     def forward(
         self, past: Tensor, mask: Tensor, static: Tensor | None = None, known_future: Tensor | None = None
@@ -162,14 +191,14 @@ class AutoformerBackbone(BackboneModule):
         if self.decodes:
             return self.decode(past, mask, static, known_future)[:, -1]
         past, steps = past.masked_fill(~mask.unsqueeze(2), 0.0), real_steps(mask)
-        season, trends = self._encode(past, steps, static)
+        season, trends = self._encode(past, None, steps, static)
         state: Tensor = self.pool(past, season, trends, steps)
         return state
 
     def decode(
         self, past: Tensor, mask: Tensor, static: Tensor | None = None, known_future: Tensor | None = None
     ) -> Tensor:
-        """Season and trend at each step of the horizon, `(batch, prediction_length, d_model + n_past)`.
+        """Season and trend at each step of the horizon, `(batch, prediction_length, d_state)`.
 
         Raises:
             ModelError: a covariate that the model was built for is missing.
@@ -179,15 +208,17 @@ class AutoformerBackbone(BackboneModule):
         if self.n_marks:
             given(known_future, self.n_marks, "known-future")
         past, steps = past.masked_fill(~mask.unsqueeze(2), 0.0), real_steps(mask)
+        past, marks = self.parts.split(past)
         level = mean_over_time(past, steps) if self.centred else None
         if level is not None:
             past = (past - level).masked_fill(~mask.unsqueeze(2), 0.0)
-        encoded, _ = self._encode(past, steps, static)
+        encoded, _ = self._encode(past, marks, steps, static)
         season, trend = self.decompose(past, steps)
         label = past.shape[1] - self.n_label
+        if marks is not None and known_future is not None:
+            known_future = torch.cat([marks[:, label:], known_future], dim=1)
         ahead = (0, 0, 0, self.horizon)
-        mean = mean_over_time(past, steps).expand(-1, self.horizon, -1)
-        trend = torch.cat([trend[:, label:], mean], dim=1)
+        trend = torch.cat([trend[:, label:], self._ahead(past, mask, steps)], dim=1)
         season = functional.pad(season[:, label:], ahead)
         decoder_steps = None
         if steps is not None:
@@ -202,11 +233,28 @@ class AutoformerBackbone(BackboneModule):
         states = torch.cat([season, trend], dim=2)[:, -self.horizon :]
         return states if level is None else torch.cat([states, level.expand(-1, self.horizon, -1)], dim=2)
 
-    def _encode(self, past: Tensor, steps: RealSteps | None, static: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+    def _ahead(self, past: Tensor, mask: Tensor, steps: RealSteps | None) -> Tensor:
+        """How the trend begins over the horizon, `(batch, horizon, n_values)`."""
+        mean = mean_over_time(past, steps)
+        if self.go_on is None:
+            return mean.expand(-1, self.horizon, -1)
+        deviation = (past - mean) * mask.unsqueeze(2).to(past.dtype)
+        return mean + torch.matmul(self.go_on.weight, deviation)
+
+    def levels_of(self, channel: int) -> tuple[int, ...]:
+        """Where the state holds the trend of a past channel, and its level if that was taken away."""
+        if not self.decodes or channel not in self.parts.values:
+            return ()
+        at, n_values = self.parts.values.index(channel), len(self.parts.values)
+        return tuple(self.d_model + part * n_values + at for part in range(1 + self.centred))
+
+    def _encode(
+        self, past: Tensor, marks: Tensor | None, steps: RealSteps | None, static: Tensor | None
+    ) -> tuple[Tensor, list[Tensor]]:
         """The season of the past, and the trends that each layer took away."""
         if self.n_static:
             given(static, self.n_static, "static")
-        season = self.embed(past, None, static)
+        season = self.embed(past, marks, static)
         trends = []
         for layer in self.encoder:
             season, trend = layer(season, steps)

@@ -76,6 +76,19 @@ class HorizonHead(Head):
         n_outputs = n_columns if decoded else prediction_length * n_columns
         self.project = QuantileHead(d_state, levels=levels, n_outputs=n_outputs)
 
+    def carry(self, positions: Sequence[Sequence[int]]) -> None:
+        """Begin with the sum of these numbers of the state as the central level of each column, beside the rest.
+
+        So what a decoder says of a column's level is its forecast before anything is learnt, as in the papers.
+
+        Args:
+            positions: of each column; a column without any is left as it is.
+        """
+        raw = torch.unflatten(self.project.project.weight.detach(), 0, (-1, self.project.n_levels))
+        for column, found in enumerate(positions):
+            raw[column, :, list(found)] = 0.0
+            raw[column, self.project.centre, list(found)] = 1.0
+
     def forward(self, state: Tensor) -> Tensor:
         """Scaled quantiles, in the order of the levels."""
         quantiles: Tensor = self.project(self.dropout(state))

@@ -27,12 +27,13 @@ from wearcast.fleet import Fleet
 from wearcast.inference.engine import moments
 from wearcast.labels import Labels
 from wearcast.models.network import ForecastNetwork
+from wearcast.models.quantile import HorizonHead
 from wearcast.models.spec import Inputs, Network
 from wearcast.training.data import EpochBatches, LabelledWindows, loader
 from wearcast.training.experiment import Experiment, TrainerSpec
 from wearcast.training.module import ForecastModule
 from wearcast.training.quiet import hushed
-from wearcast.training.tasks import Task
+from wearcast.training.tasks import SensorTask, Task
 from wearcast.training.tracking import run_logger
 from wearcast.windows import Preprocessing, Windows
 from wearcast.writing import replace_file
@@ -233,8 +234,19 @@ def build_network(experiment: Experiment, preprocessing: Preprocessing, task: Ta
         n_known_future=preprocessing.n_known_future,
         context_length=experiment.window.context_length,
         prediction_length=experiment.window.prediction_length,
+        known_future_at=_known_future_at(preprocessing),
     )
-    return ForecastNetwork(spec, inputs, lambda backbone: task.head(backbone, spec.dropout))
+    network = ForecastNetwork(spec, inputs, lambda backbone: task.head(backbone, spec.dropout))
+    if isinstance(network.head, HorizonHead) and isinstance(task, SensorTask) and not task.target.relative:
+        sensors = [scale.column for scale in preprocessing.sensors]
+        network.head.carry([network.backbone.levels_of(sensors.index(name)) for name in task.target.columns])
+    return network
+
+
+def _known_future_at(preprocessing: Preprocessing) -> tuple[int, ...]:
+    """Which of the channels are those that are known ahead, in their order there."""
+    ahead = {*preprocessing.known_future, *(f"calendar_{mark}" for mark in preprocessing.features.calendar)}
+    return tuple(i for i, name in enumerate(preprocessing.names) if name in ahead)
 
 
 def _labelled(

@@ -227,3 +227,44 @@ def test_planned_values_reach_the_horizon_and_must_be_given() -> None:
 def test_heads_must_divide_the_width() -> None:
     with pytest.raises(ValidationError, match="divided among n_heads 3"):
         Autoformer(d_model=8, n_heads=3)
+
+
+def with_marks(**spec: Any) -> AutoformerBackbone:
+    """A backbone that is told that the first of three past channels is a mark, known over four steps ahead."""
+    torch.manual_seed(0)
+    inputs = Inputs(n_past=3, n_known_future=1, prediction_length=4, context_length=LENGTH, known_future_at=(0,))
+    backbone = AutoformerBackbone(Autoformer(d_model=8, moving_average=5, d_feed_forward=12, **spec), inputs)
+    for parameter in backbone.parameters():
+        parameter.data.add_(0.1 * torch.randn_like(parameter))
+    return backbone.eval()
+
+
+def test_marks_have_no_trend_and_are_read_alike_in_the_past_and_ahead() -> None:
+    """The state holds the trend of two values; the decoder's map of marks sees its start and the horizon."""
+    backbone = with_marks()
+    seen: list[Tensor] = []
+    assert backbone.embed_decoder.marks is not None
+    backbone.embed_decoder.marks.register_forward_hook(lambda _module, inputs, _result: seen.append(inputs[0]))
+    past, marks = torch.randn(2, LENGTH, 3), torch.randn(2, 4, 1)
+    state = backbone.decode(past, torch.ones(2, LENGTH, dtype=torch.bool), None, marks)
+    assert state.shape == (2, 4, 8 + 2)
+    torch.testing.assert_close(seen[0], torch.cat([past[:, -(LENGTH // 2) :, :1], marks], dim=1))
+    assert [backbone.levels_of(channel) for channel in range(3)] == [(), (8,), (9,)]
+    assert with_marks(centred=True).levels_of(2) == (9, 11)
+
+
+def test_a_learned_trend_begins_as_the_mean_and_reads_real_steps_alone() -> None:
+    plain, learned = make_backbone(4), make_backbone(4, trend_ahead="learned")
+    assert learned.go_on is not None
+    learned.load_state_dict({**plain.state_dict(), "go_on.weight": torch.zeros(4, LENGTH)})
+    past, mask = torch.randn(5, LENGTH, 3), padded_mask(5)
+    torch.testing.assert_close(learned.decode(past, mask), plain.decode(past, mask))
+    learned.go_on.weight.data[:, -1] = 1.0  # all of what the last step differs from the mean
+    for layer in learned.decoder:
+        assert isinstance(layer, DecoderLayer)
+        layer.project_trend.neighbours.weight.data.zero_()
+    trend = learned.decode(past, mask)[:, :, -3:]
+    torch.testing.assert_close(trend, past[:, -1:].expand(-1, 4, -1))
+    learned.go_on.weight.data.normal_()
+    wild = torch.where(mask.unsqueeze(2), past, 1e4 * torch.randn_like(past))
+    torch.testing.assert_close(learned.decode(wild, mask), learned.decode(past, mask))

@@ -20,6 +20,7 @@ SHAPES = {
     "one feature": Inputs(n_past=1, context_length=12),
     "odd length": Inputs(n_past=3, context_length=13),
     "static and future": Inputs(n_past=4, n_static=2, n_known_future=1, prediction_length=3, context_length=12),
+    "a mark": Inputs(n_past=3, n_known_future=1, prediction_length=3, context_length=12, known_future_at=(2,)),
 }
 
 

@@ -82,3 +82,16 @@ def test_what_is_not_known_moves_nothing() -> None:
     assert (raw.grad[known] != 0).all()
     nothing, _ = PinballLoss(LEVELS)(raw, torch.zeros(2, 2, 1), torch.zeros_like(known))
     assert nothing == 0
+
+
+def test_the_level_that_a_decoder_says_is_the_forecast_before_anything_is_learnt() -> None:
+    head = make_head(2, 2, decoded=True)
+    before = head.project.project.weight.detach().clone()
+    head.carry([(4, 5), ()])
+    state = torch.zeros(1, 2, 6)
+    state[..., 4], state[..., 5] = 3.0, 0.5
+    moved = (head(state) - head(torch.zeros_like(state)))[0]
+    torch.testing.assert_close(moved[:, 0], torch.full((2, len(LEVELS)), 3.5))
+    after = torch.unflatten(head.project.project.weight, 0, (2, len(LEVELS)))
+    assert torch.equal(after[1], torch.unflatten(before, 0, (2, len(LEVELS)))[1])
+    assert torch.equal(after[0, :, :4], torch.unflatten(before, 0, (2, len(LEVELS)))[0, :, :4])
