@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from joserfc import jwe
 from joserfc.errors import SecurityWarning
 from joserfc.jwk import Key, OctKey
@@ -23,13 +26,18 @@ from tests.fixtures.service_security import (
     sign,
 )
 
-from wearcast.service.access import Principal
+from wearcast.service.access import SCOPES, Principal
 from wearcast.service.keys import GivenKeys
 from wearcast.service.revocations import Revocations
 from wearcast.service.tokens import TokenRefusedError, Verifier
 
 EC = ec_key()
 RSA = rsa_key()
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
 
 
 def _short_rsa() -> Key:
@@ -337,3 +345,34 @@ def test_when_revocations_cannot_be_read_the_last_list_holds() -> None:
     clock.now += 6
     assert verify(token, verifier).client == "pump-reader"
     assert refusal(sign(EC, make_claims(client_id="gone")), verifier) == "the client has been revoked"
+
+
+# ------------------------------------------------------------------ anything at all
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_are_refused_and_nothing_else_happens(data: bytes) -> None:
+    assert refusal(data)
+
+
+@given(header=st.dictionaries(st.sampled_from(["alg", "typ", "kid", "crit", "b64", "enc"]), JSON), claims=JSON)
+def test_any_json_is_refused_and_nothing_else_happens(header: Any, claims: Any) -> None:
+    assert refusal(by_hand({"alg": "ES256", "kid": "first", **header}, claims) + b"AAAA")
+
+
+@given(st.dictionaries(st.sampled_from(list(make_claims())), JSON))
+def test_any_claims_that_are_signed_are_believed_or_refused(changes: dict[str, Any]) -> None:
+    """Whatever an issuer signs, nothing but a refusal comes of it, and never more scopes than there are."""
+    scopes: frozenset[str] = frozenset()
+    with contextlib.suppress(TokenRefusedError):
+        scopes = verify(sign(EC, make_claims(**changes))).scopes
+    assert scopes <= SCOPES
+
+
+@given(st.data())
+def test_a_token_with_another_letter_is_refused(data: st.DataObject) -> None:
+    token = sign(EC, make_claims())
+    at = data.draw(st.integers(0, len(token) - 2))  # of the last letter, some bits mean nothing
+    letter = data.draw(st.sampled_from(b"AZaz09-_."))
+    assume(token[at] != letter)
+    assert refusal(token[:at] + bytes([letter]) + token[at + 1 :])
