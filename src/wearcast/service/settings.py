@@ -232,6 +232,8 @@ class Settings(Strict):
     host: str = "127.0.0.1"
     port: int = Field(8_000, ge=0, le=65_535)
     workers: int = Field(1, ge=1, le=64)
+    """Processes that serve together, each started by a command of its own; while Redis is away each gives out its share
+    of the rates."""
     state_url: SecretStr = Field(default_factory=_state_url)
     """`sqlite:///…` or `postgresql://…`, or a reference to a secret that holds it."""
     registry_url: str | None = None

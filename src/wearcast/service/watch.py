@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from itertools import count
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,10 @@ __all__ = ["UNKNOWN_ROUTE", "Deadline", "Watch"]
 
 UNKNOWN_ROUTE = "unknown"
 """The route of a request that no rule knows: paths that somebody tries must not become labels."""
+
+# Of a request that brings no id: random by process, counted in it; random bytes for each would be a system call.
+_PROCESS = token_hex(8)
+_NUMBER = count(1)
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -123,7 +128,7 @@ class _Request:
                 self.request_id = value.decode()
             elif name == b"traceparent" and (found := _TRACEPARENT.fullmatch(value)):
                 state["trace_id"] = found[1].decode()
-        self.request_id = state["request_id"] = self.request_id or token_hex(16)
+        self.request_id = state["request_id"] = self.request_id or f"{_PROCESS}{next(_NUMBER):016x}"
 
     async def send(self, message: Message) -> None:
         """Pass a message on; the head of the answer gets the request's id and, at the end, the word to go."""
