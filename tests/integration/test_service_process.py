@@ -81,6 +81,15 @@ def test_a_request_id_that_is_none_is_replaced(service: ServiceProcess) -> None:
             assert given != wrong
 
 
+def test_a_probe_may_ask_for_the_head_alone(service: ServiceProcess) -> None:
+    with service.client() as client:
+        for path in ("/health/live", "/health/ready", "/v1/models"):
+            answer = client.head(path)
+            assert answer.status_code == 200
+            assert answer.content == b""
+        assert client.head("/v1/forecast").status_code == 405
+
+
 def test_metrics_and_health_tell_of_it(service: ServiceProcess) -> None:
     with service.client() as client:
         client.post("/v1/forecast", json=forecast_body("another"))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HIGH_RISK", "LOW_RISK", "LoadedModel", "Metrics", "Refusal", "Sources"]
 
-Refusal = Literal["auth", "scope", "rate", "size", "host", "overload", "draining"]
+Refusal = Literal["auth", "scope", "rate", "size", "host", "overload"]
 
 # Bands of the failure probability at the nearest horizon that the model gives.
 LOW_RISK = 0.1
