@@ -69,7 +69,7 @@ def assemble(settings: Settings, *, lifecycle: Lifecycle | None = None, logs: Lo
             scorer.layouts,
             audit=recorded,
             stop_losing=settings.models.stop_losing,
-            kept=lambda unit: histories.read(unit) is not None,
+            read=histories.read,
         ),
         verifier=who.verifier,
         issuer=who.issuer,

@@ -332,9 +332,13 @@ class Deployment:
         if wanted is None or registry is None:
             raise RegistryError("there is no registry", hint="set registry_url")
         reference = self._settings.reference or ""
+        try:
+            aliases = (await self._ask(lambda: registry.model(wanted.name))).aliases
+        except RegistryError as error:
+            # One that does not know the model at all cannot be told from one whose disk is not there.
+            raise RegistryUnavailableError(error.what, where=error.where, hint=error.hint) from error
         if wanted.alias != CHAMPION:
             return await self._ask(lambda: registry.resolve(reference)), None
-        aliases = (await self._ask(lambda: registry.model(wanted.name))).aliases
         if CHAMPION not in aliases:  # the registry says it best
             return await self._ask(lambda: registry.resolve(reference)), None
         champion = await self._ask(lambda: registry.resolve(f"{wanted.name}/{aliases[CHAMPION]}"))

@@ -198,8 +198,8 @@ class Jobs:
             raise Problem("unknown-job", "there is no such job of yours")
         return job
 
-    async def newest(self, client: str | None, *, before: float | None, limit: int) -> list[Job]:
-        """The newest jobs of this client; of all for None."""
+    async def newest(self, client: str | None, *, before: str | None, limit: int) -> list[Job]:
+        """The newest jobs of this client, of all for None; or those that follow the job `before`."""
         return await asyncio.to_thread(self._table.newest, client, before=before, limit=limit)
 
     async def cancel(self, id: str, client: str | None) -> Job | None:

@@ -117,13 +117,15 @@ class JobTable:
             row = connection.execute(sa.select(_jobs).where(_jobs.c.id == id)).first()
         return None if row is None else Job(**row._mapping)
 
-    def newest(self, client: str | None, *, before: float | None = None, limit: int = 100) -> list[Job]:
-        """The newest jobs of a client; of all for None."""
+    def newest(self, client: str | None, *, before: str | None = None, limit: int = 100) -> list[Job]:
+        """The newest jobs of a client, of all for None; or those that follow the job `before`."""
         query = sa.select(_jobs).order_by(_jobs.c.created.desc(), _jobs.c.id).limit(limit)
         if client is not None:
             query = query.where(_jobs.c.client == client)
         if before is not None:
-            query = query.where(_jobs.c.created < before)
+            then = sa.select(_jobs.c.created).where(_jobs.c.id == before).scalar_subquery()
+            later = sa.and_(_jobs.c.created == then, _jobs.c.id > before)
+            query = query.where(sa.or_(_jobs.c.created < then, later))
         with reading(self._engine) as connection:
             return [Job(**row._mapping) for row in connection.execute(query)]
 

@@ -17,13 +17,13 @@ import numpy as np
 import sqlalchemy as sa
 
 from wearcast.service.database import reading
-from wearcast.service.events import Event, Events
+from wearcast.service.events import Event, Events, outcomes
 from wearcast.service.given import Given, Keeping, forecasts
 from wearcast.service.logs import get_logger
 from wearcast.service.problems import Fault, Problem
 from wearcast.service.shadow import Shadow
 from wearcast.service.trial import Arms, Trial, judge, mean_interval
-from wearcast.service.truth import FIGURES, Judged, Record, arms_of, judged
+from wearcast.service.truth import FIGURES, Judged, Record, arms_of, judged, judged_by_readings
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from wearcast.service.answers import Scored
     from wearcast.service.audit import Audit
     from wearcast.service.deployment import Deployment
+    from wearcast.service.history import History
     from wearcast.service.layout import Layouts, UnitReadings
     from wearcast.service.served import Served
 
@@ -96,7 +97,8 @@ class Outcomes:
         layouts: of the models.
         audit: where a stop is written down.
         stop_losing: whether a challenger that is worse is to be stopped.
-        kept: whether readings of a unit are kept (`UnitHistories`), so that it is known though never forecast.
+        read: the readings that are kept of a unit (`UnitHistories.read`): forecasts of sensors are held against them,
+            and a unit that has some is known though it was never forecast.
         keeping: how many forecasts are kept, and how long.
 
     Attributes:
@@ -111,7 +113,7 @@ class Outcomes:
         *,
         audit: Audit | None = None,
         stop_losing: bool = False,
-        kept: Callable[[str], bool] | None = None,
+        read: Callable[[str], History | None] | None = None,
         keeping: Keeping | None = None,
     ) -> None:
         self._engine = engine
@@ -121,7 +123,7 @@ class Outcomes:
         self._shadow = Shadow(self._given, layouts)
         self._audit = audit
         self._stop_losing = stop_losing
-        self._kept = kept
+        self._read = read
         self._reviewing: asyncio.Task[None] | None = None
         self._look = asyncio.Event()
         self.stopped = 0
@@ -184,7 +186,7 @@ class Outcomes:
         self._given.flush()
         known = self._given.knows(list(units))
         for unit, place in units.items():
-            if unit not in known and not (self._kept is not None and self._kept(unit)):
+            if unit not in known and (self._read is None or self._read(unit) is None):
                 what = f"no unit {unit!r} was ever forecast here"
                 raise Problem("unknown-unit", what, (Fault(f"{place}.unit", what),))
         return self._events.add(events, client)
@@ -215,6 +217,8 @@ class Outcomes:
         records = self._records(name, (champion, challenger))
         events = self._events.all()
         known = judged(records, events)
+        if self._read is not None:
+            known += judged_by_readings(records, self._read)
         arms = arms_of(known, champion, challenger)
         trial = judge(arms)
         kinds = {record.kind for record in records}
@@ -227,13 +231,12 @@ class Outcomes:
 
     def _records(self, name: str, versions: Sequence[str]) -> list[Record]:
         """Forecasts of units of which something is known."""
-        from wearcast.service.events import outcomes
-
         told = sa.select(outcomes.c.unit).distinct()
         columns = [forecasts.c[field] for field in Record.__dataclass_fields__]
         query = (
             sa.select(*columns)
-            .where(forecasts.c.name == name, forecasts.c.version.in_(versions), forecasts.c.unit.in_(told))
+            .where(forecasts.c.name == name, forecasts.c.version.in_(versions))
+            .where(sa.or_(forecasts.c.unit.in_(told), forecasts.c.kind == "sensor"))
             .order_by(forecasts.c.id.desc())
             .limit(MOST_RECORDS)
         )

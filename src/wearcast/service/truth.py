@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wearcast.service.events import ENDS, Event
 from wearcast.service.trial import Arms, Mode
 
-__all__ = ["FIGURES", "Judged", "Record", "arms_of", "judged"]
+if TYPE_CHECKING:
+    from wearcast.service.history import History
+
+__all__ = ["FIGURES", "Judged", "Record", "arms_of", "judged", "judged_by_readings"]
 
 FIGURES: Mapping[str, str] = {"rul": "mae_capped", "failure": "brier", "fault": "brier", "sensor": "mae"}
 """What is compared, by the kind of target; less is better for all."""
 
 SHADOW = "shadow"
+SAME_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,35 @@ def _judge_fault(record: Record, mode: str | None) -> Judged | None:
     return Judged(record, sum((chance - (name == mode)) ** 2 for name, chance in chances.items()) / 2)
 
 
+def judged_by_readings(records: Iterable[Record], read: Callable[[str], History | None]) -> list[Judged]:
+    """Forecasts of sensors held against what was read since: those whose whole horizon lies in the unit's history."""
+    by_unit: dict[str, list[Record]] = {}
+    for record in records:
+        if record.kind == "sensor" and record.detail is not None:
+            by_unit.setdefault(record.unit, []).append(record)
+    known = []
+    for unit, found in by_unit.items():
+        history = read(unit)
+        if history is not None:
+            known += [one for record in found if (one := _judge_sensor(record, history)) is not None]
+    return known
+
+
+def _judge_sensor(record: Record, history: History) -> Judged | None:
+    """By the mean absolute error over columns and steps, in the columns' own units."""
+    ahead: dict[str, list[float]] = json.loads(record.detail or "{}")
+    at = int(np.searchsorted(history.time, record.at))
+    if at >= history.n_rows or history.time[at] != record.at or not ahead.keys() <= set(history.names):
+        return None
+    said = np.array(list(ahead.values()), dtype=np.float64)
+    stop = at + 1 + said.shape[1]
+    if stop > history.n_rows:
+        return None
+    read = history.values[[history.names.index(name) for name in ahead], at + 1 : stop]
+    off = np.abs(said - read)
+    return Judged(record, float(np.nanmean(off))) if np.isfinite(off).any() else None
+
+
 def arms_of(known: Sequence[Judged], champion: str, challenger: str) -> Arms:
     """Mean error of each unit, by version.
 
@@ -112,6 +146,7 @@ def arms_of(known: Sequence[Judged], champion: str, challenger: str) -> Arms:
     if any(one.record.version == challenger and one.record.arm == SHADOW for one in known):
         return _pairs(known, champion, challenger)
     began = min((one.record.given for one in known if one.record.version == challenger), default=float("inf"))
+    began -= SAME_S  # one request with units of both arms is written one arm after the other
     errors: dict[str, dict[str, list[float]]] = {champion: {}, challenger: {}}
     for one in known:
         if one.record.version in errors and one.record.given >= began:

@@ -238,6 +238,20 @@ def test_a_first_start_without_a_registry_is_not_ready_and_says_so(make: Make, r
     assert deployment.ready
 
 
+def test_a_registry_that_lost_the_model_is_one_that_is_down(make: Make, registry: ScriptedRegistry) -> None:
+    """A disk that is not mounted leaves an empty registry; an alias that was taken away was taken away on purpose."""
+    asyncio.run(make().start())
+    registry.name = "nothing-is-here"
+    lost = make()
+    asyncio.run(lost.start())
+    assert (lost.status().source, lost.champion().version) == ("cache", "1")
+    registry.name = "pumps"
+    registry.aliases.clear()
+    withdrawn = make()
+    asyncio.run(withdrawn.start())
+    assert not withdrawn.ready
+
+
 def test_a_damaged_copy_is_not_served_on_a_cold_start(make: Make, registry: ScriptedRegistry, tmp_path: Path) -> None:
     registry.folders["1"] = shutil.copytree(registry.folders["1"], tmp_path / "copy")
     asyncio.run(make().start())

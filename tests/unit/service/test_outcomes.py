@@ -9,26 +9,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import Engine
 from tests.fixtures import postgres_server
 from tests.fixtures.bundles import TrainedByKind
 from tests.fixtures.deployments import ScriptedRegistry, scaled_bundle, unit_readings
+from tests.fixtures.targets import make_answered_fleet, make_target_experiment
 
+from wearcast import train
 from wearcast.service import database
 from wearcast.service.audit import Audit
 from wearcast.service.deployment import Deployment
 from wearcast.service.events import Event, EventKind, Events
 from wearcast.service.given import Given, Keeping, forecasts
-from wearcast.service.layout import Layouts
+from wearcast.service.history import History
+from wearcast.service.layout import Layouts, UnitReadings
 from wearcast.service.outcomes import Outcomes, as_json
 from wearcast.service.problems import Problem
 from wearcast.service.scoring import forecast
 from wearcast.service.served import Served, load_served
 from wearcast.service.settings import ModelsSettings
 from wearcast.service.split import Split, StoredSplits
-from wearcast.service.truth import Record, arms_of, judged
+from wearcast.service.truth import Record, arms_of, judged, judged_by_readings
 
 LAYOUTS = Layouts()
 AT_ONCE = Keeping(each_s=0.0, pause_s=0.01)
@@ -261,7 +265,7 @@ def test_pairs_are_of_one_unit_and_time() -> None:
 
 def test_a_unit_that_was_moved_counts_for_neither_arm() -> None:
     records = [
-        record("before", given=1.0), record("a", given=6.0), record("b", given=5.0, version="2"),
+        record("before", given=1.0), record("a", given=4.5), record("b", given=5.0, version="2"),
         record("moved", given=6.0), record("moved", given=9.0, version="2"),
     ]  # fmt: skip
     known = judged(records, {unit: [Event(unit, 35.0, "failure")] for unit in ("before", "a", "b", "moved")})
@@ -353,11 +357,35 @@ def test_an_arm_that_is_no_worse_is_not_stopped(engine: Engine, versions: dict[s
     assert asyncio.run(scenario()) is False
 
 
+def history(unit: str, values: Sequence[Sequence[float]], *, names: tuple[str, ...] = ("flow", "heat")) -> History:
+    """Readings of two sensors at the times 1, 2, 3 …."""
+    read = np.array(values, dtype=np.float32)
+    time_ = np.arange(1.0, read.shape[1] + 1)
+    return History(unit, 1, names, False, {}, time_, read, 0, 0.0)
+
+
+def test_a_forecast_of_sensors_is_held_against_what_was_read_since() -> None:
+    said = record(at=2.0, kind="sensor", point=None, detail='{"flow": [3.0, 5.0], "heat": [1.0, 1.0]}')
+    nan = float("nan")
+    whole = history("u", [[1, 2, 3, 4], [1, 1, 1, nan]])
+    (found,) = judged_by_readings([said], {"u": whole}.get)
+    assert found.error == pytest.approx((0 + 1 + 0) / 3), "a reading that is missing says nothing"
+    assert judged_by_readings([said], {"u": history("u", [[1, 2, 3], [1, 1, 1]])}.get) == [], "not read to its end"
+    assert judged_by_readings([said], {"v": whole}.get) == [], "another unit"
+    other = history("u", [[1, 2, 3, 4], [1, 1, 1, 1]], names=("flow", "speed"))
+    assert judged_by_readings([said], {"u": other}.get) == []
+    assert judged_by_readings([record(at=2.5, kind="sensor", detail=said.detail)], {"u": whole}.get) == []
+
+
 def test_a_unit_nobody_knows_is_refused(engine: Engine, versions: dict[str, Path]) -> None:
+    kept = history("kept", [[1.0], [1.0]])
+
     async def scenario() -> None:
         deployment = deployed(versions, engine)
         await deployment.start()
-        outcomes = Outcomes(engine, deployment, LAYOUTS, kept=lambda unit: unit == "kept", keeping=AT_ONCE)
+        outcomes = Outcomes(
+            engine, deployment, LAYOUTS, read=lambda unit: kept if unit == "kept" else None, keeping=AT_ONCE
+        )
         await _give(outcomes, deployment, 1)
         assert await outcomes.add([Event("pump-0", 50.0, "failure"), Event("kept", 50.0, "failure")], "scada") == (2, 0)
         with pytest.raises(Problem, match="pump-99") as found:
@@ -405,3 +433,37 @@ def test_decisions_about_challengers_are_kept_in_the_database(any_engine: Engine
     splits.write("pumps", "2", Split(0.0, shadow=True, stopped="worse"))
     assert splits.read("pumps", "2") == Split(0.0, shadow=True, stopped="worse")
     assert splits.read("pumps", "3") is None
+
+
+@pytest.mark.parametrize(("target", "kind"), [("failure", "lightgbm"), ("fault", "lightgbm"), ("sensor", "cnn_bilstm")])
+def test_forecasts_of_every_target_are_kept_as_the_comparison_needs_them(
+    target: str, kind: str, engine: Engine, tmp_path: Path
+) -> None:
+    fleet = make_answered_fleet()
+    train(make_target_experiment(target, kind), fleet, out=tmp_path / target)
+    made = load_served(tmp_path / target, arm="champion", name="fans", version="1")
+    frame = fleet.frame.filter(fleet.frame["unit"] == 1).head(30)
+    names = made.bundle.columns
+    values = np.stack([frame[name].to_numpy().astype(np.float32) for name in names])
+    units = [UnitReadings("1", frame["time"].to_numpy(), names, values, {})]
+    scored = forecast(made, units, LAYOUTS.of(made), every=7)
+    given = Given(engine, AT_ONCE)
+    given.add(made, units, scored)
+    given.flush()
+    (row,) = rows_in(engine)
+    (kept,) = [Record(*(getattr(row, field) for field in Record.__dataclass_fields__))]
+    assert (kept.kind, kept.at) == (target, 30.0)
+    if target == "sensor":
+        later = fleet.frame.filter(fleet.frame["unit"] == 1)
+        whole = history("1", [later["s0"].to_list(), later["s1"].to_list()], names=("s0", "s1"))
+        (found,) = judged_by_readings([kept], {"1": whole}.get)
+        said = made.bundle.predict(fleet.select([1]), every=1).to_frame().filter(pl.col("time") == 30)
+        truth = [later[row["column"]][29 + row["step"]] for row in said.iter_rows(named=True)]
+        assert found.error == pytest.approx(np.abs(said["value"].to_numpy() - np.array(truth)).mean(), rel=1e-4)
+        return
+    mode = "inner" if target == "fault" else None
+    (found,) = judged([kept], {"1": [Event("1", 35.0, "failure", mode)]})
+    assert 0 <= found.error <= 1
+    if target == "failure":
+        assert found.error == pytest.approx((1 - scored.columns["failure_probability"][-1]) ** 2)
+        assert kept.bound == 10.0

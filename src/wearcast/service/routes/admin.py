@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import orjson
 from fastapi import APIRouter
@@ -30,8 +31,11 @@ __all__ = ["router"]
 
 router = APIRouter(route_class=HotRoute, tags=["models"])
 
+T = TypeVar("T")
 Alias = Literal["champion", "challenger"]
-Text = Annotated[str, Field(min_length=1, max_length=1_000, pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$")]
+Text = Annotated[
+    str, Field(min_length=1, max_length=1_000, pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$")
+]
 
 
 class _Documented(BaseModel):
@@ -197,9 +201,12 @@ async def split(request: Request) -> Response:
 
 async def _moved(request: Request, act: str, subject: str, arguments: list[str], reason: str | None) -> Response:
     service = service_of(request)
-    _check_served(service, subject.partition("/")[0])
-    registry = service.settings.registry_url or default_uri()
-    said = await _audited(request, act, subject, run_registry(arguments, registry=registry), reason or "")
+
+    async def move() -> dict[str, Any]:
+        _check_served(service, subject.partition("/")[0])
+        return await run_registry(arguments, registry=service.settings.registry_url or default_uri())
+
+    said = await _audited(request, act, subject, move(), reason or "")
     changed = await service.deployment.refresh()
     return _answer(service, changed, said)
 
@@ -217,7 +224,7 @@ def _check_served(service: Service, name: str) -> None:
         raise Problem.at("unknown-model", "name", f"no model {name[:80]!r} is served here", f"there is {reference}")
 
 
-async def _audited(request: Request, act: str, subject: str, doing: Any, reason: str = "") -> Any:
+async def _audited(request: Request, act: str, subject: str, doing: Awaitable[T], reason: str = "") -> T:
     """Do something and write down who did, and how it ended; where that cannot be written down, the request fails."""
     service = service_of(request)
     who, origin = request.state.principal.client, request.state.client_address

@@ -143,12 +143,10 @@ async def newest(request: Request) -> Response:
     limit, before = query.get("limit", str(PAGE)), query.get("before")
     if not (limit.isascii() and limit.isdigit() and len(limit) < 4 and 1 <= int(limit) <= PAGE):
         raise Problem.at("bad-input", "limit", f"expected a whole number from 1 to {PAGE}")
-    try:
-        moment = None if before is None else datetime.fromisoformat(before).timestamp()
-    except (ValueError, OverflowError, OSError):
-        raise Problem.at("bad-input", "before", "expected what `next` of a page said") from None
-    found = await service_of(request).jobs.newest(_owner(request), before=moment, limit=int(limit))
-    following = datetime.fromtimestamp(found[-1].created, UTC).isoformat() if len(found) == int(limit) else None
+    if before is not None and not 0 < len(before) <= 64:
+        raise Problem.at("bad-input", "before", "expected what `next` of a page said")
+    found = await service_of(request).jobs.newest(_owner(request), before=before, limit=int(limit))
+    following = found[-1].id if len(found) == int(limit) else None
     return _json({"jobs": [_told(job) for job in found], "next": following})
 
 
