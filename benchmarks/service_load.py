@@ -127,7 +127,7 @@ def server(command: list[str], url: str, log: Path, environment: dict[str, str])
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def train_bundle(folder: Path) -> Path:
+def train_bundle(folder: Path, seed: int = 0) -> Path:
     """A bundle with windows of 30 readings of 14 sensors."""
     from wearcast import Experiment, Fleet, train
 
@@ -138,7 +138,13 @@ def train_bundle(folder: Path) -> Path:
     table |= {f"s{i}": wear * rng.normal() + 0.1 * rng.normal(size=len(wear)) for i in range(SENSORS)}
     sensors = [f"s{i}" for i in range(SENSORS)]
     fleet = Fleet.from_frame(pl.DataFrame(table), unit="pump", cycle="cycle", sensors=sensors, events="last_row")
-    overrides = (f"window.context_length={ROWS}", "trainer.max_epochs=3", "target.max_rul=60", "dataset.kind=simulated")
+    overrides = (
+        f"window.context_length={ROWS}",
+        "trainer.max_epochs=3",
+        "target.max_rul=60",
+        "dataset.kind=simulated",
+        f"seed={seed}",
+    )
     train(Experiment.from_yaml("cnn-bilstm", overrides), fleet, out=folder)
     return folder
 
