@@ -32,6 +32,7 @@ Registry = Annotated[
     ),
 ]
 Version = Annotated[str, typer.Argument(metavar="NAME@ALIAS|NAME/VERSION", help="Such as pumps@champion or pumps/3.")]
+By = Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who it is, for the history; else you, here.")]
 Alias = Annotated[str, typer.Option("--alias", help="champion or challenger.")]
 
 
@@ -170,6 +171,7 @@ def promote(
     override: Annotated[
         str | None, typer.Option("--override", metavar="REASON", help="Promote it although the gate says no; recorded.")
     ] = None,
+    by: By = None,
     registry: Registry = None,
     as_json: Json = False,
 ) -> None:
@@ -202,7 +204,7 @@ def promote(
     )
     if not as_json:
         _print_gate(verdict)
-    _report(move(store, found, verdict, alias=alias, override=override), alias, as_json=as_json)
+    _report(move(store, found, verdict, alias=alias, who=by, override=override), alias, as_json=as_json)
 
 
 @registry_app.command()
@@ -210,6 +212,7 @@ def rollback(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The model.")],
     alias: Alias = "champion",
     reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, for the history.")] = None,
+    by: By = None,
     registry: Registry = None,
     as_json: Json = False,
 ) -> None:
@@ -221,7 +224,9 @@ def rollback(
     from wearcast.registry.promotion import rollback as back
     from wearcast.registry.reading import default_cache
 
-    _report(back(_store(registry), name, cache=default_cache(), alias=alias, reason=reason), alias, as_json=as_json)
+    _report(
+        back(_store(registry), name, cache=default_cache(), alias=alias, who=by, reason=reason), alias, as_json=as_json
+    )
 
 
 @registry_app.command()

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from wearcast.errors import RegistryError, RegistryUnavailableError, require
 
-__all__ = ["Connect", "postgres", "shown_uri", "sqlite", "sqlite_path"]
+__all__ = ["Connect", "postgres", "shown_uri", "spare_foreign", "sqlite", "sqlite_path"]
 
 Execute = Callable[[str, Sequence[object]], list[dict[str, Any]]]
 Connect = Callable[[bool], AbstractContextManager[Execute]]
@@ -64,6 +64,25 @@ def sqlite(uri: str, timeout_s: float) -> Connect:
             raise _of_sqlite(error, where) from error
 
     return connect
+
+
+def spare_foreign(uri: str) -> None:
+    """Stop before MLflow makes its tables in a file that is somebody else's.
+
+    Raises:
+        RegistryError: it is no database, or has tables and none of MLflow's.
+    """
+    path = sqlite_path(uri)
+    if not path.exists() or (path.is_file() and path.stat().st_size == 0):
+        return
+    with sqlite(uri, 5.0)(False) as execute:
+        names = {row["name"] for row in execute("SELECT name FROM sqlite_master WHERE type = 'table'", ())}
+    if names and "experiments" not in names:
+        raise RegistryError(
+            f"the database holds something else: {', '.join(sorted(names)[:5])}",
+            where=shown_uri(uri),
+            hint="name another file with --registry",
+        )
 
 
 def _of_sqlite(error: sqlite3.Error, where: str) -> RegistryError:

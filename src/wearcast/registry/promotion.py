@@ -27,6 +27,7 @@ __all__ = ["ALIASES", "Alias", "Moved", "promote", "rollback", "someone", "weigh
 Alias = Literal["champion", "challenger"]
 ALIASES: tuple[Alias, ...] = ("champion", "challenger")
 LONGEST_REASON = 1000
+LONGEST_WHO = 200
 
 Measure = Callable[["Bundle"], "AnyEvaluation"]
 
@@ -131,7 +132,7 @@ def promote(
             where=version.reference,
             hint='nothing was changed; --override "REASON" promotes it all the same, and is recorded',
         )
-    who = who or someone()
+    who = _who(who)
     with alone(store, version.name, who) as held:
         model = store.model(version.name)
         champion = model.aliases.get("champion")
@@ -164,7 +165,7 @@ def rollback(
     """
     if alias not in ALIASES:
         raise UsageError(f"no such alias: {alias!r}", hint=f"one of {', '.join(ALIASES)}")
-    reason, who = _reason(reason, "a reason"), who or someone()
+    reason, who = _reason(reason, "a reason"), _who(who)
     with alone(store, name, who) as held:
         model = store.model(name)
         current = model.aliases.get(alias)
@@ -188,6 +189,14 @@ def someone() -> str:
     except (KeyError, OSError):  # a container without a name for its user
         user = "unknown"
     return f"{user}@{socket.gethostname()}"
+
+
+def _who(name: str | None) -> str:
+    """A name that fits into an entry of the history."""
+    plain = " ".join((name or "").split())
+    if len(plain) > LONGEST_WHO:
+        raise UsageError(f"the name of who does it has {len(plain)} characters, {LONGEST_WHO} are kept")
+    return plain or someone()
 
 
 def _reason(text: str | None, what: str) -> str | None:

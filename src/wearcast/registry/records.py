@@ -9,7 +9,7 @@ from datetime import datetime
 
 from wearcast.errors import RegistryError
 
-__all__ = ["ModelVersion", "Reference", "RegisteredModel", "Run"]
+__all__ = ["ModelVersion", "Reference", "RegisteredModel", "Run", "is_name"]
 
 LONGEST_NAME = 256  # MLflow's column
 _ALIAS = re.compile(r"[A-Za-z0-9_-]{1,255}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -40,11 +41,10 @@ class RestStore(Store):
         self._httpx = require("httpx", extra="registry")
         self._base = uri.rstrip("/")
         self._timeout_s = timeout_s
-        self._trust: Any = True
         try:
-            if path := os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH"):
-                self._trust = self._httpx.create_ssl_context(verify=path)
-            self._httpx.URL(self._base)
+            encrypted = self._httpx.URL(self._base).scheme == "https"
+            # Made once: reading the certificates takes longer than a question.
+            self._trust = _certificates() if encrypted else False
         except (OSError, self._httpx.InvalidURL) as error:
             raise RegistryError(f"not a server: {error}", where=shown_uri(uri)) from error
 
@@ -249,6 +249,11 @@ class RestStore(Store):
         if status >= 500 or status in PASSES:
             raise RegistryUnavailableError(f"the server answers with status {status}: {said}", where=self.uri)
         raise RegistryError(f"the server refuses (status {status}): {said}", where=self.uri)
+
+
+def _certificates() -> ssl.SSLContext:
+    """Those to trust: of the file that the environment names, else of this machine."""
+    return ssl.create_default_context(cafile=os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or None)
 
 
 def _token() -> dict[str, str]:

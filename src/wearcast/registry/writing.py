@@ -22,7 +22,7 @@ from wearcast.bundle import SUMS, Bundle
 from wearcast.errors import MissingExtraError, RegistryError, RegistryUnavailableError, UsageError, require
 from wearcast.logging import logger
 from wearcast.registry.card import model_card
-from wearcast.registry.connections import shown_uri, sqlite_path
+from wearcast.registry.connections import shown_uri, spare_foreign, sqlite_path
 from wearcast.registry.facts import flattened, numbers_of_epochs, version_tags
 from wearcast.registry.layout import lay_out
 from wearcast.registry.pictures import learning_curve
@@ -95,6 +95,8 @@ def register(
         RegistryError: it refuses.
     """
     name = check_name(name or bundle.manifest.name)
+    if uri.startswith("sqlite"):
+        spare_foreign(uri)
     store = open_store(uri, timeout_s=timeout_s)
     digest = hashlib.sha256((bundle.path / SUMS).read_bytes()).hexdigest()
     with _client(uri, timeout_s) as client:
@@ -127,14 +129,20 @@ def _client(uri: str, timeout_s: float) -> Iterator[Any]:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing about a plant's models goes anywhere
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(max(1, round(timeout_s))))
-    with hushed(*CHATTY), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of MLflow, about its own type hints
         mlflow: Any = require("mlflow", extra="registry")
         exceptions: Any = require("mlflow.exceptions", extra="registry")
-        try:
-            yield mlflow.MlflowClient(tracking_uri=_driver(uri), registry_uri=_driver(uri))
-        except exceptions.MlflowException as error:
-            raise _said(error, uri) from error
+        database: Any = require("sqlalchemy.exc", extra="registry")
+        with hushed(*CHATTY):  # now that its import has set up its logging
+            try:
+                yield mlflow.MlflowClient(tracking_uri=_driver(uri), registry_uri=_driver(uri))
+            except exceptions.MlflowException as error:
+                raise _said(error, uri) from error
+            except database.SQLAlchemyError as error:
+                raise RegistryError(
+                    f"MLflow cannot use the database: {' '.join(str(error).split())[:300]}", where=shown_uri(uri)
+                ) from error
 
 
 def _driver(uri: str) -> str:
