@@ -64,9 +64,7 @@ def benchmark(
                         say(f"{part['name']}, {row['recipe']}: {text}")
     say(f"results: {out / f'{suite}.json'}")
     if page is not None:
-        write_whole(
-            page, benchmark_page(results, f"wearcast benchmark {suite} --seeds {seeds} --page FILE.md").encode()
-        )
+        write_whole(page, benchmark_page(results).encode())
         say(f"page: {page}")
 
 

@@ -86,12 +86,14 @@ def run_suite(
         known = ", ".join(part.name for part in suite.parts)
         raise UsageError(f"{suite.name} has no part {min(unknown)!r}", where="--parts", hint=f"one of {known}")
     tables = []
+    machines: list[dict[str, Any]] = []
     for part in chosen:
         rows = []
         for recipe in _named(part, models):
             runs = [Run(part, recipe, seed, _folder(out, suite, part)) for seed in range(seeds)]
             done = list(_results(runs, assignments, say, progress))
             rows.append(_row(part, recipe, done))
+            machines += [r["machine"] for r in done if "machine" in r and r["machine"] not in machines]
         rows.sort(key=lambda row: _order(part, row))
         tables.append(
             {
@@ -109,6 +111,9 @@ def run_suite(
         "protocol": suite.protocol,
         "seeds": seeds,
         "settings": list(assignments),
+        "models": list(models),
+        "chosen_parts": list(parts),
+        "machines": machines,
         "wearcast": __version__,
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "parts": tables,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from wearcast.evaluation.figures import Figure, shown_figures
@@ -38,16 +39,17 @@ def _size(cost: dict[str, float | None]) -> str:
     return ", ".join(parts) or "—"
 
 
-def benchmark_page(results: dict[str, Any], command: str) -> str:
+def benchmark_page(results: dict[str, Any]) -> str:
     """The page of a suite as Markdown, made from its JSON alone."""
     changed = f" Every recipe was changed by `{' '.join(results['settings'])}`." if results["settings"] else ""
     lines = [
         f"# Benchmark: {results['title']}",
         "",
-        f"Made by `{command}` with Wearcast {results['wearcast']} on {results['written'][:10]}; do not edit.",
+        f"Made by `{_command(results)}` with Wearcast {results['wearcast']} on {results['written'][:10]}; do not edit.",
         "",
         f"{results['protocol']} Mean ± standard deviation over {_count(results['seeds'])}, and the worst.{changed}",
         "The search for recipes uses cross-validation over training units only: see [the protocol](protocol.md).",
+        *(["", _machines(results["machines"])] if results["machines"] else []),
     ]
     for part in results["parts"]:
         columns, rows = benchmark_table(part)
@@ -62,6 +64,25 @@ def benchmark_page(results: dict[str, Any], command: str) -> str:
         for note in notes:
             lines += ["", note]
     return "\n".join(lines) + "\n"
+
+
+def _command(results: dict[str, Any]) -> str:
+    words = ["wearcast benchmark", results["suite"], "--seeds", str(results["seeds"])]
+    for flag, names in (("--models", results["models"]), ("--parts", results["chosen_parts"])):
+        words += [flag, shlex.quote(",".join(names))] if names else []
+    for text in results["settings"]:
+        words += ["--set", shlex.quote(text)]
+    return " ".join([*words, "--page", f"docs/results-{results['suite']}.md"])
+
+
+def _machines(machines: list[dict[str, Any]]) -> str:
+    """What the seconds and milliseconds were taken on."""
+    said = [
+        f"{one['cores']} cores ({one['processor']}), "
+        + (f"{one['threads']} of them used" if one["threads"] else "as many threads as each library takes")
+        for one in machines
+    ]
+    return f"Trained on {'; '.join(said)}. Seconds and milliseconds are longer where the machine had other work."
 
 
 def _count(seeds: int) -> str:

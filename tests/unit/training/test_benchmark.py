@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +98,8 @@ def test_forecasts_lie_beside_the_results(ran: tuple[dict[str, Any], Path]):
 
 
 def test_the_page_says_protocol_anchors_and_errors(ran: tuple[dict[str, Any], Path]):
-    """From the JSON as it is on disk; a bar in a name does not break the table."""
-    page = benchmark_page(json.loads((ran[1] / "tiny.json").read_text()) | {"seeds": 2}, "wearcast benchmark tiny")
+    """From the JSON alone; a bar in a name does not break the table."""
+    page = benchmark_page(json.loads(json.dumps(ran[0])))
     assert "# Benchmark: Tiny | engines" in page
     assert "| an oracle * |" in page
     assert "\\* an oracle: knows the future (nowhere)." in page
@@ -106,8 +107,10 @@ def test_the_page_says_protocol_anchors_and_errors(ran: tuple[dict[str, Any], Pa
     assert "cross-validation over training units only" in page
     columns, rows = benchmark_table(ran[0]["parts"][0])
     assert all(len(row) == len(columns) for row in rows)
-    failing = benchmark_page(ran[0], "x")
-    assert "`simulated-cnn-bilstm` failed: " in failing
+    assert "`simulated-cnn-bilstm` failed: " in page
+    assert "`wearcast benchmark tiny --seeds 2 --models lightgbm,cnn-bilstm --set dataset.units=8 " in page
+    assert "--page docs/results-tiny.md` with Wearcast" in page
+    assert re.search(r"Trained on \d+ cores \(\w+\), ", page)
 
 
 def test_unknown_truth_is_said():
