@@ -167,8 +167,9 @@ print(json.dumps(sorted({{name.partition(".")[0] for name in sys.modules}} & set
 class Caller(threading.Thread):
     """Asks for forecasts over one connection after the other, as long as somebody is there to connect to."""
 
-    def __init__(self, url: str, body: bytes) -> None:
+    def __init__(self, url: str, body: bytes, *, keep: bool) -> None:
         super().__init__(daemon=True)
+        self.headers = {"content-type": "application/json", "connection": "keep-alive" if keep else "close"}
         self.host, self.port = urlsplit(url).hostname or "", urlsplit(url).port
         self.body = body
         self.statuses: list[int] = []
@@ -189,7 +190,7 @@ class Caller(threading.Thread):
         """Ask until the server closes; False when a request got no status."""
         while True:
             try:
-                connection.request("POST", "/v1/forecast", self.body, {"content-type": "application/json"})
+                connection.request("POST", "/v1/forecast", self.body, self.headers)
                 answer = connection.getresponse()
                 answer.read()
             except OSError as error:
@@ -207,7 +208,8 @@ def test_at_the_end_every_request_that_was_taken_in_gets_a_status(trained: Train
     settings |= {"WEARCAST_CACHE__KIND": "none", "WEARCAST_LIMITS__RATES__FORECAST": "900000/minute"}
     bundle = str(trained("lightgbm").path)
     with service_process(tmp_path, "--bundle", bundle, settings=settings) as running, running.client() as client:
-        callers = [Caller(running.url, json.dumps(forecast_body(f"unit-{i}")).encode()) for i in range(8)]
+        bodies = [json.dumps(forecast_body(f"unit-{i}")).encode() for i in range(16)]
+        callers = [Caller(running.url, body, keep=i % 2 == 0) for i, body in enumerate(bodies)]
         for caller in callers:
             caller.start()
         while sum(len(caller.statuses) for caller in callers) < 100:
@@ -226,7 +228,7 @@ def test_at_the_end_every_request_that_was_taken_in_gets_a_status(trained: Train
     assert noticed.status_code == 503
     assert noticed.json() == {"status": "draining"}
     assert noticed.headers["connection"] == "close"
-    assert [caller.lost for caller in callers] == [[]] * 8
+    assert [caller.lost for caller in callers] == [[]] * 16
     assert {status for caller in callers for status in caller.statuses} == {200}
     assert all(caller.closed_by_server for caller in callers)
     assert [line["message"] for line in lines][-1] == "ended"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -29,6 +30,7 @@ __all__ = ["DrainingServer", "bind", "serve"]
 
 _STOP_S = 2.0  # of the drain: to park jobs, close what is open and flush the log
 _LINGER_S = 1.0  # for connections that were taken in and have not said anything yet
+_LINGER_ROUNDS = 50
 
 log = get_logger("wearcast.service.run")
 
@@ -132,15 +134,34 @@ class DrainingServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the port, let those who are connected say what they came for, then uvicorn's own end."""
-        for listener in sockets or ():
-            listener.listen(0)  # who is not connected by now is not taken in any more
-        await asyncio.sleep(0.02)  # and who was connected already, is
+        loop = asyncio.get_running_loop()
+        waiting = [connection for listener in sockets or () for connection in _close_port(listener)]
         for server in self.servers:
             server.close()
-        end = asyncio.get_running_loop().time() + _LINGER_S
-        while self.server_state.connections and not self.force_exit and asyncio.get_running_loop().time() < end:
-            await asyncio.sleep(0.02)
+        for connection in waiting:
+            await loop.connect_accepted_socket(self._protocol, connection, ssl=self.config.ssl)
+        for _ in range(_LINGER_ROUNDS):  # rounds of the loop, not seconds: a loop that lags has requests to read yet
+            if self.force_exit or not self.server_state.connections:
+                break
+            await asyncio.sleep(_LINGER_S / _LINGER_ROUNDS)
         await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        kind: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
+        return kind(config=self.config, server_state=self.server_state, app_state={})
+
+
+def _close_port(listener: socket.socket) -> list[socket.socket]:
+    """Stop listening; the connections that the system has made and nobody has taken yet: else it would reset them."""
+    waiting: list[socket.socket] = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            waiting.append(listener.accept()[0])
+    with contextlib.suppress(OSError):  # a system that closes no port so does it a moment later
+        listener.shutdown(socket.SHUT_RDWR)
+    for connection in waiting:
+        connection.setblocking(False)
+    return waiting
 
 
 def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
