@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import copy
 import io
 import json
 import random
@@ -68,6 +69,10 @@ class Maker:
             self.deep, self.text, self.arrow_changed, self.arrow_changed, self.arrow_cut, self.arrow_table, self.noise,
         ]  # fmt: skip
 
+    def odd(self) -> Any:
+        """A value of the wrong kind, of its own: what is put into it stays there."""
+        return copy.deepcopy(self.rng.choice(ODD))
+
     def _document(self, units: int) -> dict[str, Any]:
         listed = []
         for unit in range(units):
@@ -98,7 +103,7 @@ class Maker:
             path = self.rng.choice(walk(document))
             if not path:
                 if self.rng.random() < 0.1:
-                    return self.rng.choice(ODD)
+                    return self.odd()
                 continue
             at = document
             try:
@@ -106,17 +111,17 @@ class Maker:
                     at = at[step]
                 action = self.rng.random()
                 if action < 0.6:
-                    at[path[-1]] = self.rng.choice(ODD)
+                    at[path[-1]] = self.odd()
                 elif action < 0.75:
                     del at[path[-1]]
                 elif isinstance(at, dict):
-                    at[self.rng.choice(NAMES)] = at.pop(path[-1]) if action < 0.9 else self.rng.choice(ODD)
+                    at[self.rng.choice(NAMES)] = at.pop(path[-1]) if action < 0.9 else self.odd()
                 else:
-                    at.insert(path[-1], self.rng.choice(ODD))
+                    at.insert(path[-1], self.odd())
             except (KeyError, IndexError, TypeError):
                 continue  # an earlier change took the place away
         if isinstance(document, dict) and self.rng.random() < 0.1:
-            document[self.rng.choice(("model", "every"))] = self.rng.choice(ODD)
+            document[self.rng.choice(("model", "every"))] = self.odd()
         return document
 
     def other_value(self) -> tuple[str, bytes]:
@@ -140,9 +145,7 @@ class Maker:
         body = json.dumps(self._changed())
         name = self.rng.choice(("unit", "time", "columns", "units"))
         other = name if self.rng.random() < 0.5 else f"\\u{ord(name[0]):04x}{name[1:]}"
-        return "json", body.replace(
-            f'"{name}":', f'"{other}": {json.dumps(self.rng.choice(ODD))}, "{name}":', 1
-        ).encode()
+        return "json", body.replace(f'"{name}":', f'"{other}": {json.dumps(self.odd())}, "{name}":', 1).encode()
 
     def deep(self) -> tuple[str, bytes]:
         """Nested, somewhere."""
