@@ -22,6 +22,7 @@ pytestmark = [
 
 
 def test_a_database_is_a_registry_like_a_file(tmp_path: Path, trained: TrainedByKind, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")  # a server waits for its clients when it stops
     monkeypatch.setenv("WEARCAST_REGISTRY_ARTIFACTS", str(tmp_path / "artifacts"))
     with postgres_server() as url:
         store, cache = open_store(url), tmp_path / "cache"
