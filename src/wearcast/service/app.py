@@ -91,6 +91,7 @@ def _describe(app: FastAPI, settings: Settings) -> None:
 
         @router.get("/docs", include_in_schema=False)
         async def page(_: Request) -> Response:
+            """The document as a page to try requests on."""
             return get_swagger_ui_html(openapi_url="openapi.json", title="Wearcast")
 
     app.openapi = openapi  # type: ignore[method-assign]

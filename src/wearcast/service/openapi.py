@@ -8,7 +8,7 @@ problems, is said by `body` and `problems`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -111,7 +111,7 @@ class ProblemDetails(BaseModel):
     errors: list[_Mistake] = []
 
 
-def document(app: FastAPI, public: frozenset[tuple[str, str]], scopes: dict[tuple[str, str], str]) -> dict[str, Any]:
+def document(app: FastAPI, public: frozenset[tuple[str, str]], scopes: Mapping[tuple[str, str], str]) -> dict[str, Any]:
     """The OpenAPI document of the app.
 
     Args:
