@@ -103,9 +103,9 @@ def record_held_out(experiment: Experiment, work: Path, metrics: Mapping[str, fl
         with _quiet():
             logger.log_metrics(dict(metrics))
             logger.finalize("success")
-            run: Any = logger
-            if hasattr(run.experiment, "finish"):  # of W&B: else the next model would go into this run
-                run.experiment.finish()
+            finish = getattr(getattr(logger, "experiment", None), "finish", None)
+            if finish is not None:  # of W&B: else the next model would go into this run
+                finish()
 
 
 def _new(tracker: _Tracker, experiment: Experiment) -> Logger:
