@@ -63,9 +63,10 @@ class Breaker:
         if self._state == "closed":  # the usual case takes no lock
             return passage
         with self._lock:
-            if self._state == "closed":
+            now = self.state
+            if now == "closed":
                 return self._passage
-            if self.state == "open" or self._probing:
+            if now == "open" or self._probing:
                 return None
             if self._state == "open":
                 self._change("half-open")
