@@ -46,6 +46,7 @@ def create_app(settings: Settings, *, lifecycle: Lifecycle | None = None, logs: 
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        """The time in which the parts work."""
         async with running(service):
             yield
 
