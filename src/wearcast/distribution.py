@@ -6,6 +6,7 @@ quantiles, the expected RUL and `P(T <= h)` are read off the same curve, so they
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -62,10 +63,10 @@ class TimeToEvent:
 
     def survival_at(self, time: float | Floats) -> Floats:
         """`S(time)` of each row, `(n,)`; `time` is one number or one a row, beyond the grid the last value."""
-        t = np.clip(np.broadcast_to(np.asarray(time, dtype=np.float64), (len(self),)), 0.0, self.grid[-1])
+        t = np.clip(np.asarray(time, dtype=np.float64), 0.0, self.grid[-1])
         right = np.clip(np.searchsorted(self.grid, t, side="right"), 1, len(self.grid) - 1)
-        rows = np.arange(len(self))
         share = (t - self.grid[right - 1]) / self._widths[right - 1]
+        rows = slice(None) if t.ndim == 0 else np.arange(len(self))
         left_value: Floats = self.survival[rows, right - 1]
         value: Floats = left_value + share * (self.survival[rows, right] - left_value)
         return value
@@ -77,11 +78,16 @@ class TimeToEvent:
 
     def quantile(self, level: float) -> Floats:
         """The time by which a share `level` has failed, `(n,)`; the last edge where the grid does not reach it."""
-        target = 1.0 - level
-        below = self.survival <= target
-        found = below.any(axis=1)
-        right = np.where(found, below.argmax(axis=1), len(self.grid) - 1)
-        right = np.maximum(right, 1)
+        times: Floats = self.quantiles((level,))[0]
+        return times
+
+    def quantiles(self, levels: Sequence[float]) -> Floats:
+        """`quantile` of several levels, `(n_levels, n)`."""
+        target = 1.0 - np.asarray(levels, dtype=np.float64)[:, None]
+        # A curve never rises, so what lies above a level comes first. A level at a time, as long curves fill the cache.
+        right = np.stack([(self.survival > one).sum(axis=1) for one in target[:, 0]])
+        found = right < len(self.grid)
+        right = np.clip(right, 1, len(self.grid) - 1)
         rows = np.arange(len(self))
         upper, lower = self.survival[rows, right - 1], self.survival[rows, right]
         drop = np.where(upper > lower, upper - lower, 1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
@@ -63,7 +63,11 @@ class Forecast(Moments):
 
     def columns(self) -> dict[str, pl.Series]:
         """What is forecast, by column, `(n,)` each."""
-        raise NotImplementedError(f"{type(self).__name__} must define columns")
+        return {name: pl.Series(values) for name, values in self.arrays().items()}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What is forecast, by column, `(n,)` each, as plain arrays."""
+        raise NotImplementedError(f"{type(self).__name__} must define arrays")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,14 +96,15 @@ class RulForecast(Forecast):
         tail = (1 - coverage) / 2
         return self.distribution.quantile(tail), self.distribution.quantile(1 - tail)
 
-    def columns(self) -> dict[str, pl.Series]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
         """`rul`, `rul_q05` …, `failure_probability_10` …."""
-        columns = {"rul": pl.Series(self.rul)}
-        for level in self.quantile_levels:
-            columns[quantile_name(level)] = pl.Series(self.distribution.quantile(level))
-        for horizon in self.horizons:
-            columns[f"failure_probability_{horizon:g}"] = pl.Series(self.distribution.failure_probability(horizon))
-        return columns
+        quantiles = self.distribution.quantiles(self.quantile_levels) if self.quantile_levels else ()
+        names = map(quantile_name, self.quantile_levels)
+        return {
+            "rul": self.rul,
+            **dict(zip(names, quantiles, strict=True)),
+            **{f"failure_probability_{h:g}": self.distribution.failure_probability(h) for h in self.horizons},
+        }
 
     def select(self, rows: Sequence[int] | NDArray[np.intp]) -> Self:
         """These rows only."""
@@ -131,13 +136,15 @@ class ClassForecast(Forecast):
         """Position of the likeliest class, `(n,)`."""
         return np.asarray(self.probability.argmax(axis=1))
 
-    def columns(self) -> dict[str, pl.Series]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
         """`failure_probability` and `alarm`, or `fault` and `probability_<class>` …."""
         if self.threshold is not None:
-            return {"failure_probability": pl.Series(self.probability[:, 1]), "alarm": pl.Series(self.alarm)}
-        named = pl.Series(self.classes, dtype=pl.String).gather(self.likeliest)
-        each = {f"probability_{name}": pl.Series(self.probability[:, i]) for i, name in enumerate(self.classes)}
-        return {"fault": named, **each}
+            return {"failure_probability": self.probability[:, 1], "alarm": self.alarm}
+        named = np.array(self.classes)[self.likeliest]
+        return {
+            "fault": named,
+            **{f"probability_{name}": self.probability[:, i] for i, name in enumerate(self.classes)},
+        }
 
     def select(self, rows: Sequence[int] | NDArray[np.intp]) -> Self:
         """These rows only."""
@@ -181,7 +188,7 @@ class SensorForecast(Forecast):
         table |= {f"q{_percent(level)}": pl.Series(flat[:, i]) for i, level in enumerate(self.quantile_levels)}
         return pl.DataFrame(table | {name: base[name].gather(row) for name in ("flags", "model")})
 
-    def columns(self) -> dict[str, pl.Series]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
         """None beside what `to_frame` lays out by step and column."""
         return {}
 

@@ -8,6 +8,7 @@ quantiles by their mean (Vincent 1912).
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -39,7 +40,15 @@ class SurvivalOutput(Strict):
 
     def distribution(self, raw: NDArray[Any]) -> TimeToEvent:
         """The calibrated distributions."""
-        return Recalibration(self.raw, self.calibrated).apply(TimeToEvent(np.array(self.grid), raw))
+        return self._recalibration.apply(TimeToEvent(self._edges, raw))
+
+    @cached_property
+    def _edges(self) -> NDArray[np.float64]:
+        return np.array(self.grid)
+
+    @cached_property
+    def _recalibration(self) -> Recalibration:
+        return Recalibration(self.raw, self.calibrated)
 
     def forecast(self, raw: NDArray[Any], moments: Moments, last: NDArray[np.float32] | None = None) -> Forecast:
         """RUL of each row."""

@@ -83,7 +83,7 @@ def tabulated(forecast: Forecast, served: Served, units: Sequence[UnitReadings],
         columns["flags"] = [list(flags) for flags in forecast.flags for _ in range(each)]
     else:
         columns = {"unit": [], "time": forecast.time.to_list()}
-        columns |= {name: series.to_list() for name, series in forecast.columns().items()}
+        columns |= {name: values.tolist() for name, values in forecast.arrays().items()}
         columns["flags"] = [list(flags) for flags in forecast.flags]
         columns["model"] = [forecast.model] * len(at)
     columns["unit"] = [units[i].unit for i in at]

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,6 @@ from wearcast.bundle import SUMS, Bundle, ModelManifest, load_bundle
 from wearcast.errors import BundleError
 from wearcast.features import SignalFeatures, StatisticsFeatures
 from wearcast.readings import Readings
-from wearcast.schema import TimeUnit
 from wearcast.windows import Preprocessing
 
 __all__ = ["Arm", "Served", "key_of", "load_served", "synthetic"]
@@ -123,7 +122,7 @@ def synthetic(bundle: Bundle) -> Readings:
         offsets=np.array([0, rows]),
         time=np.arange(1, rows + 1, dtype=np.int64) * step,
         columns=columns,
-        time_unit=cast(TimeUnit, first.time_unit),  # stored as text; was checked when it was fitted
+        time_unit=first.time_unit,
         sampling_rate_hz=next((m.preprocessing.sampling_rate_hz for m in known), None),
         name="synthetic",
     )
