@@ -38,7 +38,7 @@ class TimeToEvent:
         if grid[0] != 0 or not (np.diff(grid) > 0).all():
             raise ValueError("the grid must start at 0 and ascend")
         # Rounding of a float32 network can raise the curve by an ulp; a monotone curve is the contract.
-        survival = np.minimum.accumulate(np.clip(survival, 0.0, 1.0), axis=1)
+        survival = np.minimum.accumulate(np.minimum(np.maximum(survival, 0.0), 1.0), axis=1)
         survival[:, 0] = 1.0
         object.__setattr__(self, "grid", grid)
         object.__setattr__(self, "survival", survival)
@@ -47,7 +47,14 @@ class TimeToEvent:
         return len(self.survival)
 
     def __getitem__(self, rows: slice | NDArray[np.intp] | NDArray[np.bool_]) -> TimeToEvent:
-        return TimeToEvent(self.grid, self.survival[rows])
+        return self._of(self.survival[rows])
+
+    def _of(self, survival: Floats) -> TimeToEvent:
+        """Other curves on this grid, known to be such: nothing is checked again."""
+        made = object.__new__(TimeToEvent)
+        object.__setattr__(made, "grid", self.grid)
+        object.__setattr__(made, "survival", survival)
+        return made
 
     def on(self, grid: Floats) -> TimeToEvent:
         """The same distributions at the edges of another grid; beyond this grid's end nothing more is known to fail."""
@@ -63,10 +70,10 @@ class TimeToEvent:
 
     def survival_at(self, time: float | Floats) -> Floats:
         """`S(time)` of each row, `(n,)`; `time` is one number or one a row, beyond the grid the last value."""
-        t = np.clip(np.asarray(time, dtype=np.float64), 0.0, self.grid[-1])
-        right = np.clip(np.searchsorted(self.grid, t, side="right"), 1, len(self.grid) - 1)
-        share = (t - self.grid[right - 1]) / self._widths[right - 1]
-        rows = slice(None) if t.ndim == 0 else np.arange(len(self))
+        t = np.minimum(np.maximum(time, 0.0), self.grid[-1])
+        right = np.minimum(np.maximum(self.grid.searchsorted(t, side="right"), 1), len(self.grid) - 1)
+        share = (t - self.grid[right - 1]) / (self.grid[right] - self.grid[right - 1])
+        rows = slice(None) if np.ndim(time) == 0 else np.arange(len(self))
         left_value: Floats = self.survival[rows, right - 1]
         value: Floats = left_value + share * (self.survival[rows, right] - left_value)
         return value
@@ -84,24 +91,28 @@ class TimeToEvent:
     def quantiles(self, levels: Sequence[float]) -> Floats:
         """`quantile` of several levels, `(n_levels, n)`."""
         target = 1.0 - np.asarray(levels, dtype=np.float64)[:, None]
-        # A curve never rises, so what lies above a level comes first. A level at a time, as long curves fill the cache.
-        right = np.stack([(self.survival > one).sum(axis=1) for one in target[:, 0]])
+        # A curve never rises, so the edges above a level come first. A level at a time: all would not fit the cache.
+        right = np.empty((len(target), len(self)), dtype=np.intp)
+        for i in range(len(target)):
+            (self.survival > target[i]).sum(axis=1, out=right[i])
         found = right < len(self.grid)
-        right = np.clip(right, 1, len(self.grid) - 1)
+        right = np.minimum(np.maximum(right, 1), len(self.grid) - 1)
         rows = np.arange(len(self))
-        upper, lower = self.survival[rows, right - 1], self.survival[rows, right]
+        upper, lower, start = self.survival[rows, right - 1], self.survival[rows, right], self.grid[right - 1]
         drop = np.where(upper > lower, upper - lower, 1.0)
-        share = np.clip((upper - target) / drop, 0.0, 1.0)
-        times: Floats = np.where(found, self.grid[right - 1] + share * self._widths[right - 1], self.grid[-1])
+        share = np.minimum(np.maximum((upper - target) / drop, 0.0), 1.0)
+        times: Floats = np.where(found, start + share * (self.grid[right] - start), self.grid[-1])
         return times
 
     def expected(self, cap: float | None = None) -> Floats:
         """`E[min(T, cap)]`, the restricted mean survival time (Irwin 1949): the area under `S` up to `cap`."""
         cap = float(self.grid[-1]) if cap is None else min(cap, float(self.grid[-1]))
-        inside = self.grid < cap
-        edges = np.append(self.grid[inside], cap)
-        values = np.column_stack([self.survival[:, inside], self.survival_at(cap)])
-        area: Floats = ((values[:, 1:] + values[:, :-1]) / 2 * np.diff(edges)).sum(axis=1)
+        inside = int(self.grid.searchsorted(cap))  # edges below the cap
+        if inside == 0:
+            return np.zeros(len(self))
+        curve, edges = self.survival[:, :inside], self.grid[:inside]
+        whole = ((curve[:, 1:] + curve[:, :-1]) * (edges[1:] - edges[:-1])).sum(axis=1)
+        area: Floats = (whole + (curve[:, -1] + self.survival_at(cap)) * (cap - edges[-1])) / 2
         return area
 
     def crps(self, time: Floats, cap: float | None = None) -> Floats:
@@ -149,5 +160,4 @@ class Recalibration:
 
     def apply(self, distribution: TimeToEvent) -> TimeToEvent:
         """The same distributions with `F` replaced by the calibrated probability."""
-        failed = np.interp(1.0 - distribution.survival, self.raw, self.calibrated)
-        return TimeToEvent(distribution.grid, 1.0 - failed)
+        return distribution._of(1.0 - np.interp(1.0 - distribution.survival, self.raw, self.calibrated))
