@@ -109,6 +109,7 @@ def run_suite(
         "suite": suite.name,
         "title": suite.title,
         "protocol": suite.protocol,
+        "search": suite.search,
         "seeds": seeds,
         "settings": list(assignments),
         "models": list(models),

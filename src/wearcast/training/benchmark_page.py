@@ -47,8 +47,8 @@ def benchmark_page(results: dict[str, Any]) -> str:
         "",
         f"Made by `{_command(results)}` with Wearcast {results['wearcast']} on {results['written'][:10]}; do not edit.",
         "",
-        f"{results['protocol']} Mean ± standard deviation over {_count(results['seeds'])}, and the worst.{changed}",
-        "The search for recipes uses cross-validation over training units only: see [the protocol](protocol.md).",
+        f"{results['protocol']} {_spread(results['seeds'])}{changed}",
+        f"{results['search']} How evaluation goes: [the protocol](protocol.md).",
         *(["", _machines(results["machines"])] if results["machines"] else []),
     ]
     for part in results["parts"]:
@@ -85,8 +85,8 @@ def _machines(machines: list[dict[str, Any]]) -> str:
     return f"Trained on {'; '.join(said)}. Seconds and milliseconds are longer where the machine had other work."
 
 
-def _count(seeds: int) -> str:
-    return "one seed" if seeds == 1 else f"{seeds} seeds"
+def _spread(seeds: int) -> str:
+    return "One seed." if seeds == 1 else f"Mean ± standard deviation over {seeds} seeds, and the worst."
 
 
 def _line(cells: list[str]) -> str:

@@ -61,12 +61,14 @@ class Suite:
         name: as the command line takes it.
         title: of its page.
         protocol: how its models are trained and scored.
+        search: how its recipes were found, and what was in sight while they were.
         parts: its questions.
     """
 
     name: str
     title: str
     protocol: str
+    search: str
     parts: tuple[Part, ...]
 
 
@@ -93,6 +95,8 @@ _CMAPSS = Suite(
     title="C-MAPSS",
     protocol="RMSE in cycles against labels capped at 125 at the last reading of each test unit. Stopping, calibration "
     "and weights by held-out training units; the test set is scored once a model, after everything is decided.",
+    search="Recipes were searched by cross-validation over training units only; what was seen of test sets before that "
+    "was the rule is told in [Results](results.md).",
     parts=tuple(
         Part(
             name=subset,
@@ -112,6 +116,8 @@ _AI4I = Suite(
     title="AI4I 2020",
     protocol="Records are divided at random by the seed into training and test; the alarm threshold and the "
     "calibration are chosen on held-out training records.",
+    search="Recipes were searched on training records; one derived column uses two published limits of the data's own "
+    "rules: see [AI4I](datasets/ai4i.md).",
     parts=(
         Part(
             name="failure",
@@ -137,6 +143,7 @@ _SKF = Suite(
     title="SKF bearings",
     protocol="Leave one fault size out, at loads that were not trained on; whole recordings, never windows of one "
     "recording, are divided.",
+    search="The recipe was chosen with these folds in sight: see [SKF bearings](datasets/skf.md).",
     parts=tuple(
         Part(
             name=f"unseen {size} in",
@@ -162,6 +169,7 @@ _ETT = Suite(
     title="ETTh1",
     protocol="The standard 12/4/4-month split, values standardised by the training months, all seven columns, every "
     "window with its whole context and horizon.",
+    search="Recipes were chosen on the four validation months: see [ETTh1](datasets/etth1.md).",
     parts=(
         Part(
             name="96 hours",

@@ -26,6 +26,7 @@ TINY = Suite(
     name="tiny",
     title="Tiny | engines",
     protocol="Simulated engines.",
+    search="Nobody searched.",
     parts=(
         Part(
             name="made up",
@@ -104,7 +105,7 @@ def test_the_page_says_protocol_anchors_and_errors(ran: tuple[dict[str, Any], Pa
     assert "| an oracle * |" in page
     assert "\\* an oracle: knows the future (nowhere)." in page
     assert "over 2 seeds" in page
-    assert "cross-validation over training units only" in page
+    assert "Nobody searched. How evaluation goes: " in page
     columns, rows = benchmark_table(ran[0]["parts"][0])
     assert all(len(row) == len(columns) for row in rows)
     assert "`simulated-cnn-bilstm` failed: " in page
