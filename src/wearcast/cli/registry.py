@@ -307,9 +307,7 @@ def _report(moved: Moved, alias: str, *, as_json: bool) -> None:
     else:
         say(f"{name}@{alias} is version {now} now, before it was {moved.before or 'none'}")
     if as_json:
-        told = {"name": name, "alias": alias, "version": now, "before": moved.before}
-        verdict = moved.verdict.to_dict() if moved.verdict else None
-        print_json({**told, "move": moved.move.to_dict() if moved.move else None, "gate": verdict})
+        print_json(moved.to_dict(alias))
 
 
 def _main(found: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from wearcast.errors import RegistryError, UsageError
 from wearcast.registry.moves import Move, alone, earlier, moves_of
@@ -47,6 +47,17 @@ class Moved:
     before: str | None
     move: Move | None
     verdict: Verdict | None = None
+
+    def to_dict(self, alias: str) -> dict[str, Any]:
+        """As programs read it."""
+        return {
+            "name": self.version.name,
+            "alias": alias,
+            "version": self.version.version,
+            "before": self.before,
+            "move": self.move.to_dict() if self.move else None,
+            "gate": self.verdict.to_dict() if self.verdict else None,
+        }
 
 
 def weigh(

@@ -138,6 +138,10 @@ def _sources(service: Service) -> Sources:
         jobs=service.jobs.counts,
         breakers=breakers,
         lines_dropped=(lambda: logs.writer.dropped) if logs is not None else int,
+        swaps=lambda: service.deployment.status().swaps,
+        broken=lambda: len(service.deployment.status().broken),
+        limits_local=lambda: service.limiter.degraded,
+        records=service.outcomes.counts,
     )
 
 

@@ -159,6 +159,8 @@ def _reasons(service: Service, dependencies: dict[str, dict[str, Any]], disks: d
     if status.source == "cache":
         reasons.append("models: the champion is the last one that was served here")
     reasons += [f"models: {broken.reference} cannot be loaded" for broken in status.broken]
+    if service.limiter.degraded and not any(reason.startswith("redis") for reason in reasons):
+        reasons.append("redis: does not count the limits; this process does")
     reasons += [f"disk: little space for {name}" for name, space in disks.items() if space["free_bytes"] < _LITTLE]
     if service.logs and service.logs.writer.dropped:
         reasons.append("logs: lines were dropped")

@@ -60,6 +60,10 @@ class Sources:
     jobs: Callable[[], Mapping[str, int]] = dict
     breakers: Callable[[], Mapping[str, BreakerState]] = dict
     lines_dropped: Callable[[], int] = _no_number
+    swaps: Callable[[], int] = _no_number
+    broken: Callable[[], int] = _no_number
+    limits_local: Callable[[], bool] = bool
+    records: Callable[[], Mapping[str, int]] = dict
 
 
 class Metrics:
@@ -170,6 +174,21 @@ class _AtScrape(Collector):
             "wearcast_log_lines_dropped", "Log lines lost because the writer fell behind", value=sources.lines_dropped()
         )
         yield from _of_models(sources.models())
+        yield CounterMetricFamily(
+            "wearcast_model_swaps", "How often the models that answer have changed", value=sources.swaps()
+        )
+        yield GaugeMetricFamily(
+            "wearcast_models_broken", "Versions of the registry that could not be loaded", value=sources.broken()
+        )
+        yield GaugeMetricFamily(
+            "wearcast_limits_local", "1 while Redis should count the limits and does not", value=sources.limits_local()
+        )
+        records = CounterMetricFamily(
+            "wearcast_forecast_records", "Forecasts kept beside the requests, and the shadow's", labels=("result",)
+        )
+        for result, number in sources.records().items():
+            records.add_metric((result,), number)
+        yield records
         jobs = GaugeMetricFamily("wearcast_jobs", "Batch jobs, by state", labels=("state",))
         for state, number in sources.jobs().items():
             jobs.add_metric((state,), number)

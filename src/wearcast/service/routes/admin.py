@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -14,18 +14,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from wearcast.errors import WearcastError
-from wearcast.registry.reading import default_uri
 from wearcast.registry.records import is_name
 from wearcast.service.context import service_of
 from wearcast.service.openapi import HotRoute, body, problems
 from wearcast.service.problems import Problem, as_problem
-from wearcast.service.promotion import run_registry
+from wearcast.service.promotion import promoted, rolled_back
 from wearcast.service.routes.forecast import content_kind
 
 if TYPE_CHECKING:
     from wearcast.service.audit import Result
     from wearcast.service.context import Service
     from wearcast.service.served import Served
+    from wearcast.service.settings import Settings
 
 __all__ = ["router"]
 
@@ -33,6 +33,7 @@ router = APIRouter(route_class=HotRoute, tags=["models"])
 
 T = TypeVar("T")
 Alias = Literal["champion", "challenger"]
+Move = Callable[["Settings", str], dict[str, Any]]
 Text = Annotated[
     str, Field(min_length=1, max_length=1_000, pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$")
 ]
@@ -137,11 +138,12 @@ _SPLIT: TypeAdapter[SplitRequest] = TypeAdapter(SplitRequest)
 async def promote(request: Request) -> Response:
     """Through the gate of the registry; audited. The answer comes when this process has loaded it."""
     asked = _PROMOTE.validate_json(await _body(request))
-    name = _name(request)
-    arguments = ["promote", f"{name}/{asked.version}", "--alias", asked.alias]
-    if asked.override is not None:
-        arguments.append(f"--override={asked.override}")
-    return await _moved(request, "model.promote", f"{name}/{asked.version}", arguments, asked.override)
+    reference = f"{_name(request)}/{asked.version}"
+
+    def move(settings: Settings, who: str) -> dict[str, Any]:
+        return promoted(settings, reference, alias=asked.alias, who=who, override=asked.override)
+
+    return await _moved(request, "model.promote", reference, move, asked.override)
 
 
 @router.post(
@@ -154,10 +156,11 @@ async def rollback(request: Request) -> Response:
     """What the alias stood for before the last promotion; audited. The answer comes when this process has loaded it."""
     asked = _ROLLBACK.validate_json(await _body(request) or b"{}")
     name = _name(request)
-    arguments = ["rollback", name, "--alias", asked.alias]
-    if asked.reason is not None:
-        arguments.append(f"--reason={asked.reason}")
-    return await _moved(request, "model.rollback", name, arguments, asked.reason)
+
+    def move(settings: Settings, who: str) -> dict[str, Any]:
+        return rolled_back(settings, name, alias=asked.alias, who=who, reason=asked.reason)
+
+    return await _moved(request, "model.rollback", name, move, asked.reason)
 
 
 @router.post(
@@ -199,14 +202,15 @@ async def split(request: Request) -> Response:
 # ------------------------------------------------------------------ shared
 
 
-async def _moved(request: Request, act: str, subject: str, arguments: list[str], reason: str | None) -> Response:
+async def _moved(request: Request, act: str, subject: str, move: Move, reason: str | None) -> Response:
     service = service_of(request)
+    who = request.state.principal.client
 
-    async def move() -> dict[str, Any]:
+    async def moving() -> dict[str, Any]:
         _check_served(service, subject.partition("/")[0])
-        return await run_registry(arguments, registry=service.settings.registry_url or default_uri())
+        return await asyncio.to_thread(move, service.settings, who)
 
-    said = await _audited(request, act, subject, move(), reason or "")
+    said = await _audited(request, act, subject, moving(), reason or "")
     changed = await service.deployment.refresh()
     return _answer(service, changed, said)
 
