@@ -93,7 +93,7 @@ def run_suite(
             runs = [Run(part, recipe, seed, _folder(out, suite, part)) for seed in range(seeds)]
             done = list(_results(runs, assignments, say, progress))
             rows.append(_row(part, recipe, done))
-            machines += [r["machine"] for r in done if "machine" in r and r["machine"] not in machines]
+            machines += [result["machine"] for result in done if "machine" in result]
         rows.sort(key=lambda row: _order(part, row))
         tables.append(
             {
@@ -114,7 +114,7 @@ def run_suite(
         "settings": list(assignments),
         "models": list(models),
         "chosen_parts": list(parts),
-        "machines": machines,
+        "machines": [one for i, one in enumerate(machines) if one not in machines[:i]],
         "wearcast": __version__,
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "parts": tables,

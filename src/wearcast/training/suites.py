@@ -116,8 +116,8 @@ _AI4I = Suite(
     title="AI4I 2020",
     protocol="Records are divided at random by the seed into training and test; the alarm threshold and the "
     "calibration are chosen on held-out training records.",
-    search="Recipes were chosen by five folds of the training records of split 0, so every other split tests records that "
-    "were in sight; one derived column uses two published limits of the data's own rules: see "
+    search="Recipes were chosen by five folds of the training records of split 0, so every other split tests records "
+    "that were in sight; one derived column uses two published limits of the data's own rules: see "
     "[AI4I](datasets/ai4i.md).",
     parts=(
         Part(
