@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -454,3 +455,21 @@ def test_schema_of_a_file_that_is_one_of_several_models():
     assert {part["$ref"] for part in schema["anyOf"]} == {"#/$defs/Plan", "#/$defs/Window"}
     for name in ("Plan", "Window"):
         assert next(iter(schema["$defs"][name]["properties"])) == "extends"
+
+
+class _Circle(Strict):
+    radius: float
+
+    @cached_property
+    def area(self) -> float:
+        return 3.14 * self.radius**2
+
+
+def test_what_was_worked_out_is_no_part_of_a_value_and_not_copied():
+    """A kept array would make comparison fail, and a copy with another field would answer with the old result."""
+    circle = _Circle(radius=1.0)
+    assert circle.area == pytest.approx(3.14)
+    assert circle == _Circle(radius=1.0)
+    assert hash(circle) == hash(_Circle(radius=1.0))
+    assert circle != _Circle(radius=2.0)
+    assert circle.model_copy(update={"radius": 2.0}).area == pytest.approx(12.56)

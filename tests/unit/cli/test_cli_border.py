@@ -31,7 +31,10 @@ def test_all_commands_are_there():
     assert names == {
         "demo", "train", "evaluate", "predict", "compare", "select", "benchmark",
         "datasets list", "datasets info", "datasets fetch", "datasets check",
-        "config check", "config show", "config schema", "config recipes",
+        "config check", "config show", "config schema", "config recipes", "serve",
+        "registry list", "registry show", "registry register", "registry promote", "registry rollback", "registry diff",
+        "registry lineage", "auth client create", "auth client list", "auth client rotate", "auth client revoke",
+        "auth key rotate", "auth audit",
     }  # fmt: skip
 
 

@@ -137,7 +137,7 @@ def test_a_job_says_what_predict_says_whatever_is_sent(
         jobs = make()
         await jobs.start()
         job = await jobs.submit("scada", chunks(encoded(fleet, form)), form)
-        assert job.state == "queued"
+        assert job.state in ("queued", "running")
         job = await until(jobs, job.id, "done", "failed")
         path = await jobs.result(job.id, "scada", "parquet")
         await jobs.stop()
