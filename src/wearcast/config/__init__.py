@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 __all__ = ["Strict", "nearest"]
 
 
-class Strict(BaseModel):
+class Strict(BaseModel):  # noqa: PLW1641 - pydantic makes the hash of a frozen model
     """Base of every configuration value: frozen, no unknown keys, no NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())

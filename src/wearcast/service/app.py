@@ -20,10 +20,14 @@ from wearcast.service.access import ACCESS
 from wearcast.service.assembly import assemble, running
 from wearcast.service.gate import Gate
 from wearcast.service.openapi import HotRoute, document
+from wearcast.service.routes.forecast import forecast
 from wearcast.service.tracing import Trace
-from wearcast.service.watch import Deadline, Watch
+from wearcast.service.watch import Deadline, Direct, Watch
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from wearcast.service.context import Service
     from wearcast.service.lifecycle import Lifecycle
     from wearcast.service.logs import Logs
     from wearcast.service.settings import Settings
@@ -61,14 +65,21 @@ def create_app(settings: Settings, *, lifecycle: Lifecycle | None = None, logs: 
     _describe(app, settings)
     problems.install(app)
     app.exception_handlers.pop(Exception, None)  # the watch answers for bugs, with the request's id and its line
-    app.add_middleware(Deadline, timeout_s=settings.limits.request_timeout_s)
-    app.add_middleware(
-        Gate, settings=settings, verifier=service.verifier, limiter=service.limiter, refused=service.metrics.refused
+    app.middleware_stack = _layers(app, service)
+    return app
+
+
+def _layers(app: FastAPI, service: Service) -> ASGIApp:
+    """What stands around the routes: our layers outside of FastAPI's, which cost as much as all of these together."""
+    settings = service.settings
+    inner: ASGIApp = Direct(app.build_middleware_stack(), {("POST", "/v1/forecast"): forecast})
+    inner = Deadline(inner, timeout_s=settings.limits.request_timeout_s)
+    inner = Gate(
+        inner, settings=settings, verifier=service.verifier, limiter=service.limiter, refused=service.metrics.refused
     )
     if service.tracing is not None:
-        app.add_middleware(Trace, tracing=service.tracing)
-    app.add_middleware(Watch, lifecycle=service.lifecycle, metrics=service.metrics)
-    return app
+        inner = Trace(inner, tracing=service.tracing)
+    return Watch(inner, lifecycle=service.lifecycle, metrics=service.metrics)
 
 
 def _describe(app: FastAPI, settings: Settings) -> None:

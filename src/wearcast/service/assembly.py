@@ -115,7 +115,13 @@ def job_folder(settings: Settings) -> Path:
 
 def _scorer(limits: LimitsSettings, metrics: Metrics, tracing: Tracing | None) -> Scorer:
     kind = Scorer if tracing is None else tracing.scorer
-    return kind(queue=limits.queue, batch_max=limits.batch_max, batch_wait_ms=limits.batch_wait_ms, observer=metrics)
+    return kind(
+        queue=limits.queue,
+        batch_max=limits.batch_max,
+        batch_wait_ms=limits.batch_wait_ms,
+        moment_s=limits.moment_ms / 1e3,
+        observer=metrics,
+    )
 
 
 async def _cancelled(task: asyncio.Task[Any]) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -125,6 +127,7 @@ class DrainingServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say where."""
+        _settle()
         await super().startup(sockets)
         for listener in sockets or ():
             host, port = listener.getsockname()[:2]
@@ -162,6 +165,16 @@ def _close_port(listener: socket.socket) -> list[socket.socket]:
     for connection in waiting:
         connection.setblocking(False)
     return waiting
+
+
+def _settle() -> None:
+    """Set apart what was made by now: a full collection would else walk all of it, a tenth of a second each time.
+
+    Threads change places five times as often as Python's default, so that an answer waits less for a forecast.
+    """
+    gc.collect()
+    gc.freeze()
+    sys.setswitchinterval(1e-3)
 
 
 def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:

@@ -1,5 +1,8 @@
 """One thread that forecasts: whatever has arrived is one batch, and what cannot be done in time is refused at once.
 
+What takes a moment is done by the event loop itself, after all requests that it has in hand have come in: the way to a
+thread and back costs as much as a forecast. What takes longer, or comes while the thread is at work, is the thread's.
+
 The queue is bounded twice: by requests, and by time. Each batch tells how long a window takes; a request that would
 wait longer than it may is refused when it comes, with the time after which to try again. Nothing is computed for a
 request that is cancelled or too late.
@@ -75,6 +78,7 @@ class Scorer:
         queue: int = 512,
         batch_max: int = 256,
         batch_wait_ms: float = 0.0,
+        moment_s: float = 0.0,
         layouts: Layouts | None = None,
         observer: Observer | None = None,
     ) -> None:
@@ -84,6 +88,7 @@ class Scorer:
             queue: requests that may wait.
             batch_max: windows of one batch, and of one piece of a larger request.
             batch_wait_ms: how long to wait for more when there are fewer; 0 takes what is there.
+            moment_s: so long the event loop may be held up by a forecast; 0 leaves all to the thread.
             layouts: of the models.
             observer: is told of each batch.
         """
@@ -96,6 +101,10 @@ class Scorer:
         self._jobs: deque[_Job] = deque()
         self._windows = 0
         self._window_s = 1e-3
+        self._known = False  # how long a window takes
+        self._moment_s = moment_s
+        self._resting = True  # the thread has nothing to do
+        self._called = False  # the loop has been asked to score
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="wearcast-scoring", daemon=True)
@@ -153,8 +162,28 @@ class Scorer:
                 raise Problem("overloaded", detail, retry_after_s=max(1.0, wait_s / 2))
             self._jobs.append(job)
             self._windows += windows
-            self._changed.notify()
+            if not self._is_a_moment:
+                self._changed.notify()
+            elif not self._called:
+                self._called = True
+                loop.call_soon(self._score_here)
         return job
+
+    @property
+    def _is_a_moment(self) -> bool:
+        """Whether what waits is the loop's to do."""
+        return self._known and self._resting and not self._wait_s and self.expected_wait_s <= self._moment_s
+
+    def _score_here(self) -> None:
+        """Score what has come, in the event loop."""
+        with self._changed:
+            self._called = False
+            batch = self._next() if self._is_a_moment else []
+        if batch:
+            self._do(batch)
+        with self._changed:
+            if self._jobs:
+                self._changed.notify()
 
     def close(self) -> None:
         """Finish what is queued, take nothing more, end the thread."""
@@ -173,26 +202,32 @@ class Scorer:
     def _take(self) -> list[_Job] | None:
         """The next batch: the oldest job and what goes with it; None at the end."""
         with self._changed:
+            self._resting = True
             while not self._jobs:
                 if self._closed:
                     return None
                 self._changed.wait()
+            self._resting = False
             if self._wait_s:
                 full = lambda: self._closed or self._windows >= self._batch_max  # noqa: E731
                 self._changed.wait_for(full, self._wait_s)
-            batch: list[_Job] = []
-            windows, left = 0, deque[_Job]()
-            for job in self._jobs:
-                if job.over:
-                    self._windows -= job.windows
-                elif batch and (job.kind != batch[0].kind or windows + job.windows > self._batch_max):
-                    left.append(job)
-                else:
-                    batch.append(job)
-                    windows += job.windows
-                    self._windows -= job.windows
-            self._jobs = left
-            return batch
+            return self._next()
+
+    def _next(self) -> list[_Job]:
+        """Take the oldest job and what goes with it out of the queue."""
+        batch: list[_Job] = []
+        windows, left = 0, deque[_Job]()
+        for job in self._jobs:
+            if job.over:
+                self._windows -= job.windows
+            elif batch and (job.kind != batch[0].kind or windows + job.windows > self._batch_max):
+                left.append(job)
+            else:
+                batch.append(job)
+                windows += job.windows
+                self._windows -= job.windows
+        self._jobs = left
+        return batch
 
     def _do(self, batch: list[_Job]) -> None:
         began = perf_counter()
@@ -201,11 +236,17 @@ class Scorer:
         windows = sum(job.windows for job in batch)
         self.busy_s += seconds
         self._window_s += _MEMORY * (seconds / max(windows, 1) - self._window_s)
+        self._known = True
         if self._observer is not None:
             self._observer.batch(windows, seconds)
+        here = None if threading.current_thread() is self._thread else asyncio.get_running_loop()
         for loop in {job.loop for job in batch}:
+            results = [(job, result) for job, result in done if job.loop is loop]
+            if loop is here:
+                _deliver(results)
+                continue
             try:
-                loop.call_soon_threadsafe(_deliver, [(job, result) for job, result in done if job.loop is loop])
+                loop.call_soon_threadsafe(_deliver, results)
             except RuntimeError:  # that loop is closed: nobody waits
                 _LOG.debug("a loop was closed while its requests were scored")
 

@@ -161,6 +161,8 @@ class LimitsSettings(Strict):
     queue: int = Field(512, ge=1)
     batch_max: int = Field(256, ge=1)
     batch_wait_ms: float = Field(0.0, ge=0, le=100)
+    moment_ms: float = Field(8.0, ge=0, le=100)
+    """Forecasts that take no longer are made by the event loop itself; 0 leaves all to a thread."""
 
 
 class CacheSettings(Strict):

@@ -44,12 +44,14 @@ class Tracing:
         self.tracer: Tracer = self._provider.get_tracer("wearcast.service", __version__)
 
     def scorer(
-        self, *, queue: int, batch_max: int, batch_wait_ms: float, observer: Observer | None = None
+        self, *, queue: int, batch_max: int, batch_wait_ms: float, moment_s: float, observer: Observer | None = None
     ) -> TracedScorer:
         """A scorer whose waits are spans."""
-        return TracedScorer(
-            self.tracer, queue=queue, batch_max=batch_max, batch_wait_ms=batch_wait_ms, observer=observer
+        made = TracedScorer(
+            queue=queue, batch_max=batch_max, batch_wait_ms=batch_wait_ms, moment_s=moment_s, observer=observer
         )
+        made.tracer = self.tracer
+        return made
 
     def close(self) -> None:
         """Send what is here, as far as the collector takes it in time, and end."""
@@ -135,17 +137,13 @@ def _describe(span: Span, scope: Scope) -> None:
 class TracedScorer(Scorer):
     """A scorer that tells how long each request waited for its forecasts."""
 
-    def __init__(
-        self, tracer: Tracer, *, queue: int, batch_max: int, batch_wait_ms: float, observer: Observer | None = None
-    ) -> None:
-        super().__init__(queue=queue, batch_max=batch_max, batch_wait_ms=batch_wait_ms, observer=observer)
-        self._tracer = tracer
+    tracer: Tracer
 
     async def score(
         self, served: Served, units: Sequence[UnitReadings], *, deadline_s: float, every: int | None = None
     ) -> Scored:
         """Forecast units with one model, in a span."""
-        with self._tracer.start_as_current_span("score") as span:
+        with self.tracer.start_as_current_span("score") as span:
             span.set_attributes(
                 {
                     "wearcast.model.name": served.name,
