@@ -94,8 +94,10 @@ class Engine:
         }
         if isinstance(features, SignalFeatures):
             found["flat_signal"] = flat_signal(channels, rows, length)
-        names, raised = tuple(found), np.stack(list(found.values()), axis=1)
         flags: list[tuple[str, ...]] = [()] * len(rows)
+        if not any(on.any() for on in found.values()):
+            return tuple(flags)
+        names, raised = tuple(found), np.stack(list(found.values()), axis=1)
         for row in np.flatnonzero(raised.any(axis=1)).tolist():
             flags[row] = tuple(itertools.compress(names, raised[row].tolist()))
         return tuple(flags)

@@ -274,9 +274,9 @@ class Preprocessing(Strict):
             held = level[-1]
             level[:, left_out] = 0.0
             channels.clipped[block] = (np.abs(level[:, :n]) > limit).any(axis=1)
-            np.clip(level[:, :n], -limit, limit, out=values[:, :n])
             at = len(names) + len(masks)
-            np.clip(level[:, n:], -limit, limit, out=values[:, n + len(masks) : at])
+            level = np.minimum(np.maximum(level, -limit), limit)  # np.clip takes twice as long for a few rows
+            values[:, :n], values[:, n + len(masks) : at] = level[:, :n], level[:, n:]
             if self.features.calendar:
                 marks = calendar_marks(history.microseconds(block), self.features.calendar)
                 values[:, at : at + marks.shape[1]] = marks
