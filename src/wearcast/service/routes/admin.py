@@ -141,6 +141,7 @@ async def promote(request: Request) -> Response:
     reference = f"{_name(request)}/{asked.version}"
 
     def move(settings: Settings, who: str) -> dict[str, Any]:
+        """Promote, in a thread."""
         return promoted(settings, reference, alias=asked.alias, who=who, override=asked.override)
 
     return await _moved(request, "model.promote", reference, move, asked.override)
@@ -158,6 +159,7 @@ async def rollback(request: Request) -> Response:
     name = _name(request)
 
     def move(settings: Settings, who: str) -> dict[str, Any]:
+        """Roll back, in a thread."""
         return rolled_back(settings, name, alias=asked.alias, who=who, reason=asked.reason)
 
     return await _moved(request, "model.rollback", name, move, asked.reason)
