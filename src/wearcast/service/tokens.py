@@ -89,6 +89,10 @@ class Verifier:
             return None
         return found[1]
 
+    def has_believed(self, token: bytes) -> bool:
+        """Whether this token was good once: to look at it again costs nobody anything who forges others."""
+        return sha256(token).digest() in self._remembered
+
     async def verify(self, token: bytes) -> Principal:
         """Who this token belongs to.
 
