@@ -342,6 +342,18 @@ def test_a_token_that_is_known_is_let_in_beside_wrong_ones() -> None:
     assert gated("GET", "/data/x", headers=good).status == 200
 
 
+def test_a_token_that_was_good_is_looked_at_again_beside_wrong_ones() -> None:
+    """After a minute it is no longer remembered who it belongs to; others at the address must not lock it out then."""
+    gated = Gated()
+    good = bearer(exp=NOW + 3_600)
+    gated("GET", "/data/x", headers=good)
+    gated.clock.now += 120
+    for _ in range(61):
+        gated("GET", "/data/x", headers={"authorization": "Bearer a.b.c"})
+    assert gated("GET", "/data/x", headers={"authorization": "Bearer a.b.c"}).status == 429
+    assert gated("GET", "/data/x", headers=good).status == 200
+
+
 # ------------------------------------------------------------------ what browsers are told
 
 
