@@ -282,13 +282,13 @@ class Outcomes:
             f"({trial.anytime_low:.4g} to {trial.anytime_high:.4g} at all looks, {trial.units} units)"
         )
         await self._deployment.set_split(replace(status.split, share=0.0, stopped=reason), version=challenger.version)
-        self.stopped += 1
         log.warning("the challenger was stopped: it is worse", model=challenger.reference, reason=reason)
         if self._audit is not None:
             await asyncio.to_thread(
                 self._audit.record, "wearcast", "deployment.stop", challenger.reference,
                 origin="service", result="done", reason=reason,
             )  # fmt: skip
+        self.stopped += 1
         return True
 
 
