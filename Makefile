@@ -64,8 +64,9 @@ docs: $(STAMP) ## The documentation, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo 'site/index.html'
 
-bench: $(VENV)/.installed-bench ## Every script in benchmarks/
-	@set -e; for script in benchmarks/[!_]*.py; do echo "== $$script"; $(BIN)/python $$script; done
+bench: $(VENV)/.installed-bench ## Every script in benchmarks/ that compares; the service's need wrk and redis-server
+	@set -e; for script in $(filter-out benchmarks/recipe_choices.py,$(wildcard benchmarks/[!_]*.py)); do \
+	  echo "== $$script"; $(BIN)/python $$script; done
 
 $(VENV)/.installed-bench: $(STAMP)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[$(EXTRAS),bench]'

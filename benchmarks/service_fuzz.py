@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import structlog
+from service_load import bundle_or_new
 
 from wearcast.service.app import create_app
 from wearcast.service.loading import load_settings
@@ -284,17 +285,17 @@ async def run(app: Any, count: int, seed: int) -> dict[str, Any]:
 def main() -> int:
     """Read the arguments, run, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("bundle", type=Path)
+    parser.add_argument("bundle", type=Path, nargs="?", help="one is trained unless given")
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, bundle_or_new(given.bundle) as bundle:
         rate = "999999999/second"
         settings = load_settings(
             "dev",
             None,
             {
-                "models.bundle": given.bundle,
+                "models.bundle": bundle,
                 "state_url": f"sqlite:///{folder}/state.sqlite",
                 "logs.level": "error",
                 "limits.rates.forecast": rate,

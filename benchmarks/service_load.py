@@ -149,6 +149,16 @@ def train_bundle(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+@contextmanager
+def bundle_or_new(given: Path | None) -> Iterator[Path]:
+    """The bundle that was named, else one that is trained now and gone at the end."""
+    if given is not None:
+        yield given
+        return
+    with tempfile.TemporaryDirectory(prefix="wearcast-bundle-") as folder:
+        yield train_bundle(Path(folder) / "bundle")
+
+
 class Bodies:
     """What the contestants are sent: the same windows, each in the form that it reads."""
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import orjson
 import polars as pl
+from service_load import bundle_or_new
 
 from wearcast.service.answers import as_json
 from wearcast.service.cache import content_key
@@ -60,12 +61,13 @@ async def through_thread(scorer: Scorer, served: Any, units: Any, repeats: int) 
 def main() -> None:
     """Read the arguments, time, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("bundle", type=Path)
+    parser.add_argument("bundle", type=Path, nargs="?", help="one is trained unless given")
     parser.add_argument("--rows", type=int, default=30)
     parser.add_argument("--repeats", type=int, default=300)
     parser.add_argument("--units", type=int, default=256)
     given = parser.parse_args()
-    served = load_served(given.bundle, arm="fixed")
+    with bundle_or_new(given.bundle) as bundle:
+        served = load_served(bundle, arm="fixed")
     layouts, rows, rng = Layouts(), given.rows, np.random.default_rng(0)
     layout, accepted = layouts.of(served), layouts.accepted((served,))
     if layout.texts or layout.is_clock:
