@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,12 +60,8 @@ class TimeToEvent:
         if np.array_equal(grid, self.grid):
             return self
         right = np.clip(np.searchsorted(self.grid, grid, side="right"), 1, len(self.grid) - 1)
-        share = np.clip((grid - self.grid[right - 1]) / self._widths[right - 1], 0.0, 1.0)
+        share = np.clip((grid - self.grid[right - 1]) / (self.grid[right] - self.grid[right - 1]), 0.0, 1.0)
         return TimeToEvent(grid, (1 - share) * self.survival[:, right - 1] + share * self.survival[:, right])
-
-    @cached_property
-    def _widths(self) -> Floats:
-        return np.diff(self.grid)
 
     def survival_at(self, time: float | Floats) -> Floats:
         """`S(time)` of each row, `(n,)`; `time` is one number or one a row, beyond the grid the last value."""
