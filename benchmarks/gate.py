@@ -18,10 +18,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from limits import parse
-from limits.storage import MemoryStorage
-from limits.strategies import FixedWindowRateLimiter
-
 from wearcast.service import database
 from wearcast.service.clients import Clients
 from wearcast.service.gate import Gate
@@ -43,7 +39,7 @@ async def nothing(*_: Any) -> None:
 async def microseconds(
     call: Callable[[int], Awaitable[Any]], each: int = EACH, clock: Any = time.process_time
 ) -> float:
-    rounds = []
+    rounds: list[float] = []
     for turn in range(ROUNDS):
         began = clock()
         for i in range(each):
@@ -84,17 +80,12 @@ async def tokens(algorithm: str, folder: Path) -> None:
 
 async def counting() -> None:
     limits = LimitsSettings.model_validate({"rates": {"forecast": "900000000/day"}})
-    ours, item, theirs = Limiter(limits), parse("900000000/day"), FixedWindowRateLimiter(MemoryStorage())
+    ours = Limiter(limits)
 
     async def here(_: int) -> None:
         ours.hit_here("forecast", "client")
 
-    async def of_limits(_: int) -> None:
-        theirs.hit(item, "client")
-        theirs.get_window_stats(item, "client")
-
     print(f"a count in the process               {await microseconds(here):8.1f} us")
-    print(f"the same by limits' memory store     {await microseconds(of_limits):8.1f} us")
     if shutil.which("redis-server") is None:
         return
     command = ["redis-server", "--port", str(PORT), "--save", "", "--bind", "127.0.0.1"]

@@ -52,14 +52,14 @@ def test_counts_do_not_stay_in_redis(redis: str) -> None:
     async def left() -> list[int]:
         limiter = make_limiter(redis, Clock(START))
         await limiter.hit("forecast", "leaves")
-        connection = limiter._storage.bridge.get_connection()
+        connection = limiter._redis
         keys = [key async for key in connection.scan_iter("wearcast:limits*leaves")]
         lives = [int(await connection.ttl(key)) for key in keys]
         await limiter.close()
         return lives
 
     (lives,) = asyncio.run(left())
-    assert 0 < lives <= 61
+    assert 0 < lives <= 14  # one of five a minute comes in within twelve seconds
 
 
 def test_when_redis_is_killed_each_process_goes_on_with_its_share_and_comes_back(

@@ -214,7 +214,7 @@ class Gate:
             return known
         who = address_key(address)
         if self._limiter.is_tiring(who) and not self._verifier.has_believed(token):
-            raise _too_often(60)
+            raise _too_often(1)
         try:
             return await self._verifier.verify(token)
         except TokenRefusedError as error:
@@ -263,7 +263,7 @@ def _too_large(most: int) -> Problem:
 
 
 def _too_often(reset_s: int) -> Problem:
-    return Problem("too-many-requests", f"the next window begins in {reset_s} s", retry_after_s=reset_s)
+    return Problem("too-many-requests", f"the next request may come in {reset_s} s", retry_after_s=reset_s)
 
 
 def _unauthorized(detail: str, error: str | None) -> Problem:

@@ -1,9 +1,9 @@
-"""How often a client may ask: a count by class of route, in this process or in Redis for all of them.
+"""How often a client may ask, by class of route: counted in this process, or in Redis for all of them.
 
-Windows are fixed and begin with the clock, so that each process and Redis mean the same one; at the seam of two
-windows a client can so have twice its rate for a moment. In Redis the count is `limits`' script; in the process it is
-a dictionary, because `limits`' own memory store starts a thread every ten milliseconds to expire its keys
-(7 to 40 µs a request, and 0.5 ms where requests are sparse; this takes 1 µs).
+Each client has a bucket that holds as many requests as its rate says and fills evenly: whoever was away may send all of
+them at once, and then as many as come in. There is no seam of two windows at which twice the rate would pass. What is
+kept is one number, the time at which the bucket is full again (the generic cell rate algorithm of ATM Forum TM 4.0); so
+it is told exactly when the next request may come, and a refused one costs nothing.
 
 When Redis does not answer, each process counts for itself, a worker its share of the rate: never without a limit.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,12 +31,30 @@ _SECONDS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
 _MOST_KEYS = 50_000
 _OTHERS = "\0others"
 PREFIX = "wearcast:limits"
+_LOST_S = 0.01  # what ten thousand sums of seconds since 1970 may be off
 UNPROVEN = 60
 """Refused tokens that one address may send a minute before it is no longer listened to."""
 
+# `_Buckets.hit` in one step of Redis: of processes that ask at once, each takes what the one before has left.
+_SCRIPT = """
+local now, step, span = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local owed = math.min(math.max(tonumber(redis.call('GET', KEYS[1]) or now) - now, 0), span)
+if owed + step > span + math.min(step / 2, 0.01) then return {0, tostring(owed)} end
+owed = owed + step
+redis.call('SET', KEYS[1], string.format('%.6f', now + owed), 'PX', math.ceil(owed * 1000) + 1000)
+return {1, tostring(owed)}
+"""
+
 
 class Verdict(NamedTuple):
-    """Whether a request may pass, and what is left."""
+    """Whether a request may pass, and what is left.
+
+    Attributes:
+        allowed: whether it may.
+        limit: requests that a full bucket holds.
+        remaining: requests that it holds now.
+        reset_s: seconds until it is full; of a request that may not pass, until the next one may.
+    """
 
     allowed: bool
     limit: int
@@ -62,31 +81,52 @@ def address_key(address: str) -> str:
     return str(ipaddress.IPv6Network((parsed, 64), strict=False).network_address)
 
 
-class _Window:
-    """Counts of the window of now, for one class; the counts of the last window go when the first of the next comes."""
+class _Buckets:
+    """The buckets of one class: for each client the time at which its own is full again.
 
-    __slots__ = ("amount", "counts", "number", "seconds")
+    A time older than a span is over, so two generations are kept, and the older one goes when a new one begins.
+    """
 
-    def __init__(self, amount: int, seconds: int) -> None:
+    __slots__ = ("amount", "before", "full", "generation", "span", "step")
+
+    def __init__(self, amount: int, span: int) -> None:
         self.amount = amount
-        self.seconds = seconds
-        self.number = 0
-        self.counts: dict[str, int] = {}
+        self.span = span
+        self.step = span / amount
+        self.generation = 0
+        self.full: dict[str, float] = {}
+        self.before: dict[str, float] = {}
 
-    def count(self, who: str, now: float) -> int:
-        number = int(now // self.seconds)
-        if number != self.number:
-            self.number = number
-            self.counts = {}
-        counts = self.counts
-        if who not in counts and len(counts) >= _MOST_KEYS:
+    def owed(self, who: str, now: float) -> float:
+        """Seconds until the bucket is full."""
+        generation = int(now // self.span)
+        if generation != self.generation:
+            self.before = self.full if generation == self.generation + 1 else {}
+            self.full = {}
+            self.generation = generation
+        at = self.full.get(who) or self.before.get(who, 0.0)
+        return min(at - now, self.span) if at > now else 0.0  # a clock that was put back locks nobody out
+
+    def hit(self, who: str, now: float) -> Verdict:
+        """Take one request out, if there is one."""
+        owed = self.owed(who, now)
+        if not owed and len(self.full) >= _MOST_KEYS and who not in self.full:
             who = _OTHERS  # so many names at once are one attacker: they share what one may have
-        counts[who] = seen = counts.get(who, 0) + 1
-        return seen
+            owed = self.owed(who, now)
+        if allowed := self.has_room(owed):
+            owed += self.step
+            self.full[who] = now + owed
+        return self.verdict(allowed, owed)
 
-    def verdict(self, seen: int, now: float, amount: int) -> Verdict:
-        reset_s = self.seconds - int(now % self.seconds)
-        return Verdict(seen <= amount, amount, amount - seen if seen < amount else 0, reset_s)
+    def has_room(self, owed: float) -> bool:
+        """Whether one more fits in, give or take what floating point loses."""
+        return owed + self.step <= self.span + min(self.step / 2, _LOST_S)
+
+    def verdict(self, allowed: bool, owed: float) -> Verdict:
+        """What to tell a client whose bucket is full in so many seconds."""
+        if not allowed:
+            return Verdict(False, self.amount, 0, max(1, math.ceil(owed + self.step - self.span)))
+        return Verdict(True, self.amount, int((self.span - owed) / self.step + 0.5), math.ceil(owed))
 
 
 class Limiter:
@@ -108,66 +148,65 @@ class Limiter:
             redis_url: where Redis is, revealed.
             workers: processes that serve together; without Redis each gives out its share.
             outside: the guard of calls to Redis.
-            clock: seconds since 1970.
+            clock: seconds since 1970, the same for all processes that share a Redis.
         """
-        rates = limits.rates.model_dump()
-        self._windows = {name: _Window(*parse_rate(rate)) for name, rate in rates.items()}
-        self._unproven = _Window(UNPROVEN, 60)
-        self._shares = {name: max(1, window.amount // workers) for name, window in self._windows.items()}
+        rates = {name: parse_rate(rate) for name, rate in limits.rates.model_dump().items()}
+        self._buckets = {name: _Buckets(*rate) for name, rate in rates.items()}
+        self._shares = {name: _Buckets(max(1, amount // workers), span) for name, (amount, span) in rates.items()}
+        self._unproven = _Buckets(UNPROVEN, 60)
         self._clock = clock
         self._outside = outside
-        self._storage: Any = _redis(redis_url) if limits.storage == "redis" and redis_url is not None else None
+        self._redis: Any = None
+        if limits.storage == "redis" and redis_url is not None:
+            self._redis = _redis(redis_url)
+            self._script = self._redis.register_script(_SCRIPT)
         self.degraded = False
         """Whether Redis should count and does not answer."""
 
     @property
     def shared(self) -> bool:
         """Whether Redis counts for all processes."""
-        return self._storage is not None
+        return self._redis is not None
 
     def hit_here(self, kind: LimitClass, who: str) -> Verdict:
         """Count one request in this process."""
-        now = self._clock()
-        window = self._windows[kind]
-        return window.verdict(window.count(who, now), now, window.amount)
+        return self._buckets[kind].hit(who, self._clock())
 
     async def hit(self, kind: LimitClass, who: str) -> Verdict:
         """Count one request, in Redis where it is set up and answers."""
-        if self._storage is None:
+        if self._redis is None:
             return self.hit_here(kind, who)
-        now = self._clock()
-        window = self._windows[kind]
-        seen = await self._ask(f"{kind}:{int(now // window.seconds)}:{who}", window.seconds)
-        if seen is None:
-            return window.verdict(window.count(who, now), now, self._shares[kind])
-        return window.verdict(seen, now, window.amount)
+        now, buckets = self._clock(), self._buckets[kind]
+        told = await self._ask(f"{PREFIX}:{kind}:{who}", now, buckets)
+        if told is None:
+            return self._shares[kind].hit(who, now)
+        return buckets.verdict(*told)
 
     def unproven(self, address: str) -> None:
         """Count a token from this address that was refused."""
-        self._unproven.count(address, self._clock())
+        self._unproven.hit(address, self._clock())
 
     def is_tiring(self, address: str) -> bool:
         """Whether so many refused tokens came from this address that no other is checked for it just now."""
-        now = self._clock()
-        window = self._unproven
-        return window.number == int(now // 60) and window.counts.get(address, 0) >= window.amount
+        return not self._unproven.has_room(self._unproven.owed(address, self._clock()))
 
     async def close(self) -> None:
         """Leave Redis."""
-        if self._storage is not None:
-            await self._storage.bridge.get_connection().aclose()
+        if self._redis is not None:
+            await self._redis.aclose()
 
-    async def _ask(self, key: str, seconds: int) -> int | None:
-        """The count in Redis after this request; None where there is none to be had."""
+    async def _ask(self, key: str, now: float, buckets: _Buckets) -> tuple[bool, float] | None:
+        """Whether Redis lets this request pass, and when the bucket is full; None where there is no answer."""
         from redis.exceptions import RedisError
 
         from wearcast.service.outside import OutsideDownError
 
+        arguments = [repr(now), repr(buckets.step), buckets.span]
         try:
             if self._outside is None:
-                seen = await self._storage.incr(key, seconds + 1)
+                allowed, owed = await self._script([key], arguments)
             else:
-                seen = await self._outside.call(lambda: self._storage.incr(key, seconds + 1))
+                allowed, owed = await self._outside.call(lambda: self._script([key], arguments))
         except (RedisError, OutsideDownError, OSError) as error:
             if not self.degraded:
                 _LOG.warning("limits are counted in this process: Redis does not (%s)", type(error).__name__)
@@ -176,13 +215,11 @@ class Limiter:
         if self.degraded:
             _LOG.info("limits are counted in Redis again")
             self.degraded = False
-        return int(seen)
+        return bool(allowed), float(owed)
 
 
 def _redis(url: str) -> Any:
     require("redis", extra="redis")
-    from limits.aio.storage import RedisStorage
+    import redis.asyncio as redis
 
-    return RedisStorage(
-        f"async+{url}", implementation="redispy", key_prefix=PREFIX, socket_timeout=0.25, socket_connect_timeout=0.25
-    )
+    return redis.Redis.from_url(url, socket_timeout=0.25, socket_connect_timeout=0.25)

@@ -28,16 +28,37 @@ def test_rates(text: str, expected: tuple[int, int]) -> None:
     assert parse_rate(text) == expected
 
 
-def test_a_window_gives_out_its_rate_and_no_more() -> None:
+def test_a_bucket_gives_out_its_rate_and_then_what_comes_in() -> None:
     clock = Clock(START + 15)
     limiter = make_limiter(clock, forecast="3/minute")
     verdicts = [limiter.hit_here("forecast", "a") for _ in range(5)]
     assert [verdict.allowed for verdict in verdicts] == [True, True, True, False, False]
     assert [verdict.remaining for verdict in verdicts] == [2, 1, 0, 0, 0]
-    assert {(verdict.limit, verdict.reset_s) for verdict in verdicts} == {(3, 45)}
-    clock.now = START + 59.9
-    assert not limiter.hit_here("forecast", "a").allowed
-    clock.now = START + 60
+    assert [verdict.reset_s for verdict in verdicts] == [20, 40, 60, 20, 20]
+    assert {verdict.limit for verdict in verdicts} == {3}
+    clock.now += 19
+    assert limiter.hit_here("forecast", "a") == (False, 3, 0, 1)
+    clock.now += 1
+    assert [limiter.hit_here("forecast", "a").allowed for _ in range(2)] == [True, False]
+    clock.now += 60
+    assert [limiter.hit_here("forecast", "a").allowed for _ in range(4)] == [True, True, True, False]
+
+
+def test_a_seam_of_two_windows_lets_no_more_pass() -> None:
+    clock = Clock(START + 59)
+    limiter = make_limiter(clock, forecast="60/minute")
+    first = sum(limiter.hit_here("forecast", "a").allowed for _ in range(100))
+    clock.now += 2
+    assert (first, sum(limiter.hit_here("forecast", "a").allowed for _ in range(100))) == (60, 2)
+
+
+def test_a_clock_that_was_put_back_locks_nobody_out() -> None:
+    clock = Clock(START)
+    limiter = make_limiter(clock, forecast="2/minute")
+    assert [limiter.hit_here("forecast", "a").allowed for _ in range(3)] == [True, True, False]
+    clock.now -= 3_600
+    assert limiter.hit_here("forecast", "a").reset_s <= 30
+    clock.now += 30
     assert limiter.hit_here("forecast", "a").allowed
 
 
@@ -50,16 +71,29 @@ def test_clients_and_classes_do_not_share() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 30)), max_size=60))
-def test_no_window_gives_more_than_its_rate(hits: list[tuple[str, float]]) -> None:
+def test_in_any_time_no_more_than_the_bucket_and_what_comes_in(hits: list[tuple[str, float]]) -> None:
     clock = Clock(START)
     limiter = make_limiter(clock, forecast="4/minute")
-    given_out: dict[tuple[str, int], int] = {}
+    passed: dict[str, list[float]] = {}
     for who, later in hits:
         clock.now += later
         if limiter.hit_here("forecast", who).allowed:
-            key = (who, int(clock.now // 60))
-            given_out[key] = given_out.get(key, 0) + 1
-    assert all(count <= 4 for count in given_out.values())
+            passed.setdefault(who, []).append(clock.now)
+    for times in passed.values():
+        for i, first in enumerate(times):
+            for j, last in enumerate(times[i:], start=1):
+                assert j <= 4.5 + (last - first) / 15
+
+
+@given(st.lists(st.floats(0, 200), max_size=40))
+def test_whoever_was_away_for_a_minute_has_all_of_it_again(pauses: list[float]) -> None:
+    clock = Clock(START)
+    limiter = make_limiter(clock, forecast="2/minute")
+    for pause in pauses:
+        limiter.hit_here("forecast", "a")
+        clock.now += pause
+        if pause >= 60:
+            assert limiter.hit_here("forecast", "a").remaining == 1
 
 
 def test_many_names_at_once_share_one_rate(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +103,7 @@ def test_many_names_at_once_share_one_rate(monkeypatch: pytest.MonkeyPatch) -> N
     assert not limiter.hit_here("public", "a").allowed
 
 
-def test_refused_tokens_tire_an_address_for_the_rest_of_the_minute() -> None:
+def test_refused_tokens_tire_an_address() -> None:
     clock = Clock(START)
     limiter = make_limiter(clock)
     for _ in range(60):
@@ -77,8 +111,10 @@ def test_refused_tokens_tire_an_address_for_the_rest_of_the_minute() -> None:
         limiter.unproven("a")
     assert limiter.is_tiring("a")
     assert not limiter.is_tiring("b")
-    clock.now += 60
+    clock.now += 1
     assert not limiter.is_tiring("a")
+    limiter.unproven("a")
+    assert limiter.is_tiring("a")
 
 
 # ------------------------------------------------------------------ Redis that is not there
