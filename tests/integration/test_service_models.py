@@ -197,7 +197,7 @@ def test_a_split_under_load_mixes_nothing_and_keeps_units_where_they_are(
 def test_what_the_gate_or_the_registry_refuses_is_a_problem(registered: Registered, service: ServiceProcess) -> None:
     with service.client() as client:
         for path, body, status in (
-            ("/v1/models/pumps/promote", {"version": "9"}, 409),
+            ("/v1/models/pumps/promote", {"version": "9"}, 404),
             ("/v1/models/fans/promote", {"version": "2"}, 404),
             ("/v1/models/pumps/promote", {"version": "x"}, 422),
             ("/v1/models/pumps/promote", {"version": "2", "alias": "king"}, 422),

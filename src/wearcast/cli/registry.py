@@ -187,12 +187,13 @@ def promote(
     """  # noqa: D301
     from wearcast.cli.evaluate import evaluate_bundle
     from wearcast.errors import UsageError
+    from wearcast.registry.promotion import check_alias, weigh
     from wearcast.registry.promotion import promote as move
-    from wearcast.registry.promotion import weigh
     from wearcast.registry.reading import default_cache
 
     if on is None and (columns or split):
         raise UsageError("--split and the columns of files are for --on SOURCE", hint="give the source too")
+    check_alias(alias)
     store = _store(registry)
     verdict = weigh(
         store,
@@ -276,14 +277,24 @@ def lineage(version: Version, registry: Registry = None, as_json: Json = False) 
     if as_json:
         print_json({**found, "history": views.history(store, found["version"]["reference"].rpartition("/")[0])})
         return
-    rows = [(part, " · ".join(str(value) for value in found[part].values() if value)) for part in
-            ("data", "recipe", "bundle")]  # fmt: skip
-    rows.append(("version", f"{found['version']['reference']} · {found['version']['registered']}"))
-    rows += [("parent", " · ".join(str(value) for value in parent.values() if value)) for parent in found["parents"]]
-    print_table(None, ["what", "which"], rows)
-    spells = found["aliases"]
-    heads = ["alias", "since", "until", "by", "with", "reason"]
-    print_table("Aliases over time", heads, [[spell.get(head) or "" for head in heads] for spell in spells])
+    parents = found.pop("parents")
+    spells = found.pop("aliases")
+    facts = [(part, key.replace("_", " "), value) for part in ("version", "data", "recipe", "bundle")
+             for key, value in found[part].items()]  # fmt: skip
+    facts += [("parent", key.replace("_", " "), value) for parent in parents for key, value in parent.items()]
+    rows = [(part, key, ", ".join(value) if isinstance(value, list) else value) for part, key, value in facts if value]
+    before = None
+    for i, (part, key, value) in enumerate(rows):  # a group is named once
+        rows[i], before = ("" if part == before else part, key, value), part
+    print_table(None, ["of", "what", "which"], rows)
+    heads = ["alias", "since", "until", "by", "with", "reason", "ended"]
+    print_table("Aliases over time", heads, [[_spell(spell, head) for head in heads] for spell in spells])
+
+
+def _spell(spell: dict[str, Any], head: str) -> str:
+    if head != "ended":
+        return str(spell.get(head) or "")
+    return ": ".join(str(spell[key]) for key in ("ended_with", "ended_reason") if spell.get(key))
 
 
 def _print_gate(verdict: Verdict) -> None:

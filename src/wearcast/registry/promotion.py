@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from wearcast.evaluation.by_target import AnyEvaluation
     from wearcast.registry.gate import Verdict
 
-__all__ = ["ALIASES", "Alias", "Moved", "promote", "rollback", "someone", "weigh"]
+__all__ = ["ALIASES", "Alias", "Moved", "check_alias", "promote", "rollback", "someone", "weigh"]
 
 Alias = Literal["champion", "challenger"]
 ALIASES: tuple[Alias, ...] = ("champion", "challenger")
@@ -133,8 +133,7 @@ def promote(
         RegistryError: the gate says no, or the champion is another one than the gate was asked about.
         RegistryUnavailableError: another promotion is under way.
     """
-    if alias not in ALIASES:
-        raise UsageError(f"no such alias: {alias!r}", hint=f"one of {', '.join(ALIASES)}")
+    check_alias(alias)
     reason = _reason(override, "an override")
     if not verdict.passed and reason is None:
         complaints = "; ".join(f"{check.name}: {check.said}" for check in verdict.failed)
@@ -174,8 +173,7 @@ def rollback(
         RegistryError: there is none, or it is not whole any more; nothing has changed.
         RegistryUnavailableError: another promotion is under way.
     """
-    if alias not in ALIASES:
-        raise UsageError(f"no such alias: {alias!r}", hint=f"one of {', '.join(ALIASES)}")
+    check_alias(alias)
     reason, who = _reason(reason, "a reason"), _who(who)
     with alone(store, name, who) as held:
         model = store.model(name)
@@ -183,14 +181,26 @@ def rollback(
         back = earlier(moves_of(model), alias, current)
         if not back:
             raise RegistryError(
-                f"there is no {alias} before version {current}" if current else f"{alias} was never set",
+                f"version {current} is the first {alias}: there is none to go back to"
+                if current
+                else f"{alias} was never set",
                 where=name,
-                hint=f"`wearcast registry promote {name}/VERSION` sets it",
+                hint=f"`wearcast registry promote {name}/VERSION` sets another one",
             )
         version = store.version(name, back[-1])
         store.fetch(version, cache)
         move = held.move(Move(0, _now(), who, alias, "rollback", current, version.version, reason))
         return Moved(store.version(name, version.version), current, move)
+
+
+def check_alias(alias: str) -> None:
+    """Refuse an alias that nothing is served by.
+
+    Raises:
+        UsageError: there is none of this name.
+    """
+    if alias not in ALIASES:
+        raise UsageError(f"no such alias: {alias!r}", hint=f"one of {', '.join(ALIASES)}")
 
 
 def someone() -> str:

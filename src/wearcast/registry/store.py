@@ -105,7 +105,6 @@ class Store(ABC):
             there = ", ".join(f"{alias} (version {number})" for alias, number in sorted(aliases.items()))
             raise RegistryError(
                 f"{wanted.name} has no alias {wanted.alias!r}",
-                where=self.uri,
                 hint=f"there are {there}"
                 if there
                 else f"no alias is set; `wearcast registry promote {wanted.name}/VERSION` sets champion",
@@ -115,13 +114,14 @@ class Store(ABC):
     def _no_version(self, name: str, number: str) -> RegistryError:
         there = ", ".join(version.version for version in self.versions(name)[-10:])
         hint = f"there are {there}" if there else "it has no version at all"
-        return RegistryError(f"{name} has no version {number}", where=self.uri, hint=hint)
+        return RegistryError(f"{name} has no version {number}", hint=hint)
 
     def _no_model(self, name: str) -> RegistryError:
         shown = name if len(name) <= 80 else f"{name[:79]}…"
         names = ", ".join(self.models()[:10])
         return RegistryError(
             f"no model is registered as {shown!r}",
-            where=self.uri,
-            hint=f"there are {names}" if names else "nothing is registered yet; `wearcast registry register` does it",
+            hint=f"there are {names}; `wearcast registry list` says where this was looked for"
+            if names
+            else "nothing is registered yet; `wearcast registry register` does it",
         )

@@ -147,6 +147,7 @@ def _spells(moves: Sequence[Move], version: str) -> list[dict[str, Any]]:
         for spell in spells:
             if spell["alias"] == move.alias and spell["until"] is None:
                 spell |= {"until": move.time, "ended_by": move.who, "ended_with": move.action}
+                spell["ended_reason"] = move.reason
         if move.after == version:
             began = {"since": move.time, "by": move.who, "with": move.action, "reason": move.reason}
             spells.append({"alias": move.alias, **began, "until": None})

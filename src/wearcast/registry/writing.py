@@ -127,6 +127,7 @@ def register(
 def _client(uri: str, timeout_s: float) -> Iterator[Any]:
     """MLflow's client, hushed; what it raises is said in our words."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing about a plant's models goes anywhere
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for the result
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(max(1, round(timeout_s))))
     with warnings.catch_warnings():

@@ -56,6 +56,7 @@ class Logs:
     writer: LogWriter
     format: Literal["json", "console"] = "json"
     before: Mapping[str, int] = field(default_factory=dict)  # levels to go back to
+    aside: tuple[logging.Handler, ...] = ()  # those of the command line: each line would be told twice
 
     def levels(self) -> dict[str, LogLevel]:
         """The loggers that have a level of their own; all others have that of the one above."""
@@ -87,6 +88,8 @@ class Logs:
                 root.removeHandler(handler)
             for name in self.levels():
                 logging.getLogger(name).setLevel(self.before.get(name, logging.NOTSET))
+            for theirs in self.aside:
+                logging.getLogger("wearcast").addHandler(theirs)
             root.setLevel(self.before.get("", logging.WARNING))
             structlog.reset_defaults()
 
@@ -111,8 +114,13 @@ def configure(
         _current.close()
     root = logging.getLogger()
     before = {name: logging.getLogger(name).level for name in ("", "wearcast", "uvicorn")}
+    ours = logging.getLogger("wearcast")
+    aside = tuple(one for one in ours.handlers if not isinstance(one, logging.NullHandler))
+    for handler in aside:
+        ours.removeHandler(handler)
     with _lock:
-        _current = logs = Logs(LogWriter(sys.stdout.fileno() if descriptor is None else descriptor), form, before)
+        writer = LogWriter(sys.stdout.fileno() if descriptor is None else descriptor)
+        _current = logs = Logs(writer, form, before, aside)
     root.addHandler(_Handler(logs))
     root.setLevel(logging.WARNING)
     for name in ("wearcast", "uvicorn"):

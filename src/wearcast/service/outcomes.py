@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from time import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -340,5 +340,5 @@ def as_json(found: Comparison) -> dict[str, Any]:
         "words": found.words,
         "reservation": trial.reservation,
         "losing": trial.losing,
-        "compared_at": time(),
+        "compared_at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
     }

@@ -62,6 +62,7 @@ KINDS: Mapping[str, Kind] = {
     # it is right and does not fit the state
     "not-found": Kind(404, "There is nothing here"),
     "unknown-model": Kind(404, "There is no such model here"),
+    "unknown-version": Kind(404, "There is no such version in the registry"),
     "unknown-unit": Kind(404, "There is no such unit here"),
     "unknown-job": Kind(404, "There is no such job here"),
     "result-gone": Kind(410, "The result is kept no longer"),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from wearcast.errors import RegistryError, RegistryUnavailableError
 from wearcast.registry.promotion import promote, rollback, weigh
 from wearcast.registry.reading import default_cache, default_uri, open_store
+from wearcast.service.problems import Problem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,11 +25,17 @@ def promoted(settings: Settings, reference: str, *, alias: Alias, who: str, over
     Blocks: bundles are fetched and checked.
 
     Raises:
-        RegistryError: the gate says no, or there is no such version.
+        Problem: `unknown-version`.
+        RegistryError: the gate says no.
         RegistryUnavailableError: the registry does not answer, or is moved by somebody else.
     """
     store, cache = _registry(settings)
-    version = store.resolve(reference)
+    try:
+        version = store.resolve(reference)
+    except RegistryUnavailableError:
+        raise
+    except RegistryError as error:
+        raise Problem.at("unknown-version", "version", error.what, error.hint) from error
     verdict = weigh(store, version, cache=cache)
     return promote(store, version, verdict, alias=alias, who=who, override=override).to_dict(alias)
 

@@ -69,7 +69,7 @@ def test_a_version_that_mlflow_deleted_is_gone(store: Store, uri: str):
     [
         (lambda store: store.resolve(f"{NAME}@champion"), "no alias 'champion' (no alias is set"),
         (lambda store: store.resolve(f"{NAME}/7"), "no version 7 (there are 1, 2)"),
-        (lambda store: store.resolve("plumps@champion"), "no model is registered as 'plumps' (there are pumps)"),
+        (lambda store: store.resolve("plumps@champion"), "no model is registered as 'plumps' (there are pumps; "),
         (lambda store: store.versions("x' OR '1'='1"), "no model is registered as"),
         (lambda store: store.run("0" * 32), "there is no run"),
         (lambda store: store.set_alias(NAME, "champion", "9"), "no version 9"),

@@ -228,7 +228,7 @@ def test_rollback_goes_back_step_by_step(store: Store, tmp_path: Path):
     assert (moved.version.version, moved.before, champion(store)) == ("1", "2", "1")
     last = moves_of(store.model(NAME))[-1]
     assert (last.action, last.reason, last.state) == ("rollback", "false alarms", "done")
-    with pytest.raises(RegistryError, match="there is no champion before version 1"):
+    with pytest.raises(RegistryError, match="version 1 is the first champion: there is none to go back to"):
         rollback(store, NAME, cache=tmp_path)
     put(store, tmp_path, "2")
     assert rollback(store, NAME, cache=tmp_path).version.version == "1"

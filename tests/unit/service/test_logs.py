@@ -52,6 +52,28 @@ def test_when_the_logs_end_all_loggers_are_as_they_were(tmp_path: Path) -> None:
     assert logging.getLogger("wearcast.service.logs").level == logging.NOTSET
 
 
+def test_a_line_is_told_once_where_the_command_line_has_a_handler_of_its_own(tmp_path: Path) -> None:
+    """`wearcast serve` begins as any command: with warnings on stderr."""
+    heard: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append(record.getMessage())
+
+    ours, handler = logging.getLogger("wearcast"), Handler()
+    ours.addHandler(handler)
+    try:
+        with (tmp_path / "log").open("wb") as file:
+            logs = configure(descriptor=file.fileno())
+            logging.getLogger("wearcast.service.audit").warning("audit 1")
+            logs.close()
+        logging.getLogger("wearcast.service.audit").warning("after")
+    finally:
+        ours.removeHandler(handler)
+    assert (tmp_path / "log").read_text().count("audit 1") == 1
+    assert heard == ["after"]
+
+
 def test_a_line_has_the_names_of_ecs(lines: Lines) -> None:
     get_logger("wearcast.service.deployment").info("models changed", **{"wearcast.model.version": "3"})
     (line,) = lines()

@@ -107,7 +107,7 @@ class ComparisonAnswer(BaseModel):
                     "words": "version 3 is better than version 4",
                     "reservation": None,
                     "losing": False,
-                    "compared_at": 1779098400.0,
+                    "compared_at": "2026-05-18T10:00:00Z",
                 }
             ]
         }
@@ -127,7 +127,7 @@ class ComparisonAnswer(BaseModel):
     words: str
     reservation: str | None = Field(description="What to hold against it.")
     losing: bool = Field(description="Whether the challenger would be stopped by `models.stop_losing`.")
-    compared_at: float = Field(description="Seconds since 1970.")
+    compared_at: str = Field(description="When, in UTC.")
 
 
 _REQUEST: TypeAdapter[OutcomesRequest] = TypeAdapter(OutcomesRequest)
