@@ -39,7 +39,7 @@ class Rule:
         path: the template of the route, as the router has it.
         scope: what the token must hold; None is public.
         limit: the class of the rate limit; None is not limited, for probes only.
-        body_bytes: the largest body; None is `limits.body_bytes`.
+        body_bytes: the largest body; None is `limits.body_bytes`, "job" is `jobs.body_bytes`.
         timeout_s: how long an answer may take; None is `limits.request_timeout_s`.
         page: whether it answers with a page for a browser, which needs a looser content policy.
     """
@@ -48,7 +48,7 @@ class Rule:
     path: str
     scope: Scope | None
     limit: LimitClass | None
-    body_bytes: int | None = 0
+    body_bytes: int | Literal["job"] | None = 0
     timeout_s: float | None = None
     page: bool = False
 
@@ -61,7 +61,7 @@ ACCESS: tuple[Rule, ...] = (
     Rule("GET", "/v1/units/{unit}", "forecast", "forecast"),
     Rule("DELETE", "/v1/units/{unit}", "write", "write"),
     Rule("POST", "/v1/units/{unit}/readings", "write", "write", body_bytes=None),
-    Rule("POST", "/v1/batch", "forecast", "forecast", body_bytes=256 * 2**20, timeout_s=300.0),
+    Rule("POST", "/v1/batch", "forecast", "forecast", body_bytes="job", timeout_s=300.0),
     Rule("GET", "/v1/batch", "forecast", "forecast"),
     Rule("GET", "/v1/batch/{id}", "forecast", "forecast"),
     Rule("DELETE", "/v1/batch/{id}", "forecast", "forecast"),

@@ -13,9 +13,10 @@ from wearcast.service import cache, database, issuer
 from wearcast.service.audit import Audit
 from wearcast.service.context import Service
 from wearcast.service.deployment import Deployment
+from wearcast.service.given import Keeping
 from wearcast.service.health import configured, loaded_models, state_file
 from wearcast.service.histories import UnitHistories
-from wearcast.service.jobs import Jobs
+from wearcast.service.jobs import JobLimits, Jobs
 from wearcast.service.lifecycle import Lifecycle
 from wearcast.service.limits import Limiter
 from wearcast.service.logs import Logs, get_logger
@@ -55,6 +56,7 @@ def assemble(settings: Settings, *, lifecycle: Lifecycle | None = None, logs: Lo
     tracing = open_tracing(settings.tracing)
     deployment = Deployment.of(settings, outside["registry"], StoredSplits(engine))
     scorer = _scorer(settings.limits, metrics, tracing)
+    records = settings.records
     service = Service(
         settings=settings,
         database=engine,
@@ -62,7 +64,14 @@ def assemble(settings: Settings, *, lifecycle: Lifecycle | None = None, logs: Lo
         scorer=scorer,
         cache=cache.open_cache(settings.cache, redis_url, outside["redis"]),
         histories=histories,
-        jobs=Jobs(job_folder(settings), engine, deployment, scorer.layouts, busy=lambda: scorer.waiting),
+        jobs=Jobs(
+            job_folder(settings),
+            engine,
+            deployment,
+            scorer.layouts,
+            limits=JobLimits(**settings.jobs.model_dump()),
+            busy=lambda: scorer.waiting,
+        ),
         outcomes=Outcomes(
             engine,
             deployment,
@@ -70,6 +79,7 @@ def assemble(settings: Settings, *, lifecycle: Lifecycle | None = None, logs: Lo
             audit=recorded,
             stop_losing=settings.models.stop_losing,
             read=histories.read,
+            keeping=Keeping(buffer=records.waiting, each_s=records.each_s, days=records.days),
         ),
         verifier=who.verifier,
         issuer=who.issuer,

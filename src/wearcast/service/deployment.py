@@ -1,125 +1,39 @@
-"""Which model answers: champion, challenger or shadow; and how a new version takes the place of an old one.
-
-What answers now is one immutable value, `Standing`. A request takes what it needs from it once and keeps that to its
-end; a refresh builds the next one beside it and swaps the reference. So no answer can mix two versions, and an old
-bundle is freed when the last request that holds it is done.
-"""
+"""How a new version takes the place of an old one: asked for, loaded and warmed beside it, and swapped in one step."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic, time
-from typing import TYPE_CHECKING, Literal, TypeVar
+from time import time
+from typing import TYPE_CHECKING, TypeVar
 
 from wearcast.errors import ConfigError, ModelError, RegistryError, RegistryUnavailableError, WearcastError
 from wearcast.registry.reading import default_cache, default_uri, open_registry
 from wearcast.registry.records import Reference
 from wearcast.schema import UnitId
-from wearcast.service.lastchampion import LastChampion
+from wearcast.service.keptbundles import KeptBundles
 from wearcast.service.logs import get_logger
 from wearcast.service.outside import Outside, OutsideDownError
 from wearcast.service.problems import Problem
 from wearcast.service.served import Arm, Served, key_of, load_served
-from wearcast.service.split import MemorySplits, Split, Splits, position, salt_of
+from wearcast.service.split import MemorySplits, Split, Splits
+from wearcast.service.standing import Attempts, DeploymentStatus, Source, Standing
 
 if TYPE_CHECKING:
     from wearcast.registry.reading import ModelVersion, RegistryReader
     from wearcast.service.settings import ModelsSettings, Settings
 
-__all__ = ["Broken", "Deployment", "DeploymentStatus", "Served", "Standing"]
+__all__ = ["Deployment", "Served"]
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 FETCH_S = 300.0
 """What the download of a bundle may take."""
-FIRST_RETRY_S, LONGEST_RETRY_S = 10.0, 900.0
-"""When a version that could not be loaded is tried again: doubling."""
 
 log = get_logger("wearcast.service.deployment")
 
 T = TypeVar("T")
-
-Source = Literal["none", "bundle", "registry", "cache"]
-
-
-@dataclass(frozen=True)
-class Standing:
-    """What answers now.
-
-    Attributes:
-        champion: answers, unless the split says otherwise.
-        challenger: is tried beside it.
-        split: how.
-        salt: of the experiment.
-        shadow: the challenger as it forecasts without being heard.
-    """
-
-    champion: Served
-    challenger: Served | None = None
-    split: Split = field(default_factory=Split)
-    salt: bytes = field(default=b"", repr=False)
-    shadow: Served | None = None
-
-    @classmethod
-    def of(cls, champion: Served, challenger: Served | None, split: Split) -> Standing:
-        """With what follows from these."""
-        if challenger is None:
-            return cls(champion, None, split)
-        salt = salt_of(challenger.name, challenger.version)
-        shadow = challenger.as_arm("shadow") if split.shadow else None
-        return cls(champion, challenger, split, salt, shadow)
-
-    def choose(self, unit: UnitId) -> Served:
-        """The arm of a unit."""
-        if self.challenger is not None and self.split.share and position(self.salt, unit) < self.split.share:
-            return self.challenger
-        return self.champion
-
-
-@dataclass(frozen=True)
-class Broken:
-    """A version that could not be loaded.
-
-    Attributes:
-        reference: `NAME/VERSION`.
-        error: why.
-        attempts: how often it was tried.
-        retry_at: when it is tried again, on the clock of `time.monotonic`.
-    """
-
-    reference: str
-    error: str
-    attempts: int
-    retry_at: float
-
-
-@dataclass(frozen=True)
-class DeploymentStatus:
-    """What there is to say of the models, for health, metrics and people.
-
-    Attributes:
-        ready: whether a model answers.
-        source: where the champion came from; `cache` if the registry was down when the service started.
-        champion, challenger: what is loaded.
-        split: how the units are shared.
-        registry_error: why the registry could not be asked the last time; None if it could.
-        refreshed_at: when it was last heard, in seconds since 1970.
-        broken: versions that could not be loaded.
-        swaps: how often what answers has changed.
-    """
-
-    ready: bool
-    source: Source
-    champion: Served | None
-    challenger: Served | None
-    split: Split
-    registry_error: str | None
-    refreshed_at: float | None
-    broken: tuple[Broken, ...]
-    swaps: int
 
 
 class Deployment:
@@ -144,14 +58,14 @@ class Deployment:
         self._outside = outside or Outside("registry")
         self._splits = splits or MemorySplits()
         self._cache = models.cache_dir or default_cache()
-        self._last = LastChampion(self._cache, models.reference or "")
+        self._kept = KeptBundles(self._cache, models.reference or "")
         self._wanted = None if models.reference is None else Reference.parse(models.reference)
         self._lock = asyncio.Lock()
         self._now: Standing | None = None
         self._source: Source = "none"
         self._error: str | None = None
         self._refreshed_at: float | None = None
-        self._broken: dict[str, Broken] = {}
+        self._attempts = Attempts()
         self._swaps = 0
 
     @classmethod
@@ -241,7 +155,7 @@ class Deployment:
             split=now.split if now else Split(self._settings.challenger_share, self._settings.shadow),
             registry_error=self._error,
             refreshed_at=self._refreshed_at,
-            broken=tuple(self._broken.values()),
+            broken=self._attempts.broken,
             swaps=self._swaps,
         )
 
@@ -355,7 +269,7 @@ class Deployment:
     async def _follow(self, wanted: ModelVersion, rival: ModelVersion | None, *, insist: bool) -> bool:
         """Let these versions answer, as far as they can be loaded."""
         loaded = {served.reference: served for served in self.arms()}
-        self._broken = {key: broken for key, broken in self._broken.items() if key in _references(wanted, rival)}
+        self._attempts.only(one.reference for one in (wanted, rival) if one is not None)
         champion = await self._load(wanted, "champion", loaded, insist)
         if champion is None:
             if self._now is None:
@@ -369,7 +283,7 @@ class Deployment:
             challenger = None
         split = await self._decided(challenger)
         if champion.reference == wanted.reference:
-            await asyncio.to_thread(self._last.remember, champion)
+            await asyncio.to_thread(self._kept.keep, champion, challenger)
         return self._swap(champion, challenger, split, "registry")
 
     async def _load(
@@ -378,8 +292,7 @@ class Deployment:
         """The version as this arm; None if it cannot be loaded, or is not to be tried again yet."""
         if version.reference in loaded:
             return loaded[version.reference].as_arm(arm)
-        broken = self._broken.get(version.reference)
-        if broken is not None and not insist and monotonic() < broken.retry_at:
+        if not insist and self._attempts.is_too_soon(version.reference):
             return None
         try:
             path = await self._fetch(version)
@@ -387,9 +300,9 @@ class Deployment:
             if beside is not None:
                 _check_rival(served, beside)
         except Exception as error:  # whatever is wrong with it must not stop what answers
-            self._note(version.reference, error, broken)
+            self._attempts.failed(version.reference, error)
             return None
-        self._broken.pop(version.reference, None)
+        self._attempts.worked(version.reference)
         return served
 
     async def _fetch(self, version: ModelVersion) -> Path:
@@ -400,7 +313,7 @@ class Deployment:
 
     async def _from_cache(self) -> bool:
         """Start with what was served here last, because the registry is down."""
-        last = await asyncio.to_thread(self._last.read)
+        last = await asyncio.to_thread(self._kept.last)
         if last is None:
             return False
         try:
@@ -408,7 +321,7 @@ class Deployment:
                 load_served, last.path, arm="champion", name=last.name, version=last.version
             )
         except WearcastError as error:
-            self._note(f"{last.name}/{last.version}", error, None)
+            self._attempts.failed(f"{last.name}/{last.version}", error)
             return False
         log.warning("the registry is down: serving the last champion from the cache", model=served.reference)
         return self._swap(served, None, Split(), "cache")
@@ -452,21 +365,10 @@ class Deployment:
             log.warning("the registry cannot be asked; what is loaded goes on", error=said, champion=answering)
         self._error = said
 
-    def _note(self, reference: str, error: Exception, before: Broken | None) -> None:
-        attempts = 1 if before is None else before.attempts + 1
-        pause = min(FIRST_RETRY_S * 2 ** (attempts - 1), LONGEST_RETRY_S)
-        said = str(error) or type(error).__name__
-        self._broken[reference] = Broken(reference, said, attempts, monotonic() + pause)
-        log.error("version cannot be loaded", model=reference, error=said, attempts=attempts, retry_in_s=pause)
-
 
 def _names(served: Served) -> tuple[str, ...]:
     whole = (served.reference, f"{served.name}@{served.arm}")
     return whole if served.arm == CHALLENGER else (served.name, *whole)
-
-
-def _references(*versions: ModelVersion | None) -> set[str]:
-    return {version.reference for version in versions if version is not None}
 
 
 def _check_rival(challenger: Served, champion: Served) -> None:

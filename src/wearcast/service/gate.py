@@ -69,7 +69,7 @@ class Gate:
         self._limiter = limiter
         self._refused = refused
         self._open = not settings.auth.required
-        self._body_bytes = settings.limits.body_bytes
+        self._bodies = {None: settings.limits.body_bytes, "job": settings.jobs.body_bytes}
         self._hosts = Hosts(settings.hosts)
         self._callers = Callers(settings.tls.trusted_proxies if settings.tls.behind_proxy else ())
         self._browsers = Browsers(settings.cors)
@@ -173,7 +173,7 @@ class Gate:
     # -------------------------------------------------------------- size
 
     def _sized(self, rule: Rule, asked: Mapping[bytes, bytes], receive: Receive) -> Receive:
-        most = self._body_bytes if rule.body_bytes is None else rule.body_bytes
+        most = rule.body_bytes if isinstance(rule.body_bytes, int) else self._bodies[rule.body_bytes]
         length = asked.get(b"content-length")
         if length is None:
             return self._counted(receive, most)

@@ -7,7 +7,6 @@ does not fit is dropped and counted, and a unit that is asked for without pause 
 from __future__ import annotations
 
 import json
-import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy import Column, Double, Engine, Integer, String, Table, Text
 
 from wearcast.schema import SECONDS
+from wearcast.service.background import Background
 from wearcast.service.database import metadata, reading, writing
 from wearcast.service.logs import get_logger
 from wearcast.target import FailureTarget, RulTarget, SensorTarget
@@ -97,23 +97,18 @@ class Given:
     written: int = 0
     _waiting: deque[_Answer] = field(default_factory=deque)
     _seen: dict[tuple[str, Any], float] = field(default_factory=dict)
-    _wake: threading.Condition = field(default_factory=threading.Condition)
-    _thread: threading.Thread | None = None
-    _closed: bool = False
     _swept: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._thread = Background("wearcast-forecasts", self._run, pause_s=self.keeping.pause_s)
 
     def start(self) -> None:
         """Start the writer."""
-        self._thread = threading.Thread(target=self._run, name="wearcast-forecasts", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Write what waits, and end the writer."""
-        with self._wake:
-            self._closed = True
-            self._wake.notify_all()
-        if self._thread is not None:
-            self._thread.join(30)
+        self._thread.close()
 
     def add(self, served: Served, units: Sequence[UnitReadings], scored: Scored) -> bool:
         """Keep these forecasts; at once, and whatever happens.
@@ -144,17 +139,10 @@ class Given:
     # ------------------------------------------------------------------ the thread
 
     def _run(self) -> None:
-        while True:
-            with self._wake:
-                if not self._closed:
-                    self._wake.wait(self.keeping.pause_s)
-                closed = self._closed
-            self.flush()
-            if closed:
-                return
-            if monotonic() - self._swept > 3_600:
-                self._swept = monotonic()
-                self._sweep()
+        self.flush()
+        if not self._thread.ending and monotonic() - self._swept > 3_600:
+            self._swept = monotonic()
+            self._sweep()
 
     def _write(self) -> None:
         rows: list[dict[str, Any]] = []

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from wearcast.config import Strict
 
@@ -17,12 +17,14 @@ __all__ = [
     "AuthSettings",
     "CacheSettings",
     "CorsSettings",
+    "JobsSettings",
     "LimitsSettings",
     "LogLevel",
     "LogsSettings",
     "ModelsSettings",
     "Profile",
     "RateSettings",
+    "RecordsSettings",
     "SecretRef",
     "Settings",
     "TlsSettings",
@@ -165,6 +167,39 @@ class LimitsSettings(Strict):
     """Forecasts that take no longer are made by the event loop itself; 0 leaves all to a thread."""
 
 
+class JobsSettings(Strict):
+    """Batch jobs: how many, how large, and how long they are kept."""
+
+    at_once: int = Field(1, ge=1, le=32)
+    """Jobs that one process works on at the same time."""
+    waiting: int = Field(100, ge=1, le=100_000)
+    """Jobs of all clients that are not ended."""
+    of_a_client: int = Field(20, ge=1, le=100_000)
+    """Likewise of one client."""
+    body_bytes: int = Field(256 * 2**20, ge=1_024, le=2**34)
+    budget_bytes: int = Field(4 * 2**30, ge=2**20)
+    """What all jobs together may take of the disk."""
+    keep_s: float = Field(86_400.0, ge=60, le=365 * 86_400)
+    """How long a result is kept."""
+
+    @model_validator(mode="after")
+    def _one_fits(self) -> JobsSettings:
+        if self.body_bytes > self.budget_bytes:
+            raise ValueError("body_bytes is more than budget_bytes: not one job of that size would ever fit")
+        return self
+
+
+class RecordsSettings(Strict):
+    """Forecasts that were given, kept for the comparison of models."""
+
+    days: float = Field(90.0, gt=0, le=3_650)
+    """How long they are kept."""
+    each_s: float = Field(1.0, ge=0, le=86_400)
+    """Of one unit and arm at most one in so many seconds."""
+    waiting: int = Field(2_000, ge=1, le=1_000_000)
+    """Answers that may wait to be written; what does not fit is left out and counted."""
+
+
 class CacheSettings(Strict):
     """Forecasts that were given before."""
 
@@ -255,6 +290,8 @@ class Settings(Strict):
     auth: AuthSettings = AuthSettings()
     vault: VaultSettings = VaultSettings()
     limits: LimitsSettings = LimitsSettings()
+    jobs: JobsSettings = JobsSettings()
+    records: RecordsSettings = RecordsSettings()
     cache: CacheSettings = CacheSettings()
     tls: TlsSettings = TlsSettings()
     cors: CorsSettings = CorsSettings()

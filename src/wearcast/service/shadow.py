@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Sequence
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from wearcast.errors import WearcastError
+from wearcast.service.background import Background
 from wearcast.service.logs import get_logger
-from wearcast.service.niceness import step_back
 from wearcast.service.scoring import forecast
 
 if TYPE_CHECKING:
@@ -42,49 +42,35 @@ class Shadow:
         self._layouts = layouts
         self._most = waiting
         self._waiting: deque[tuple[Served, Sequence[UnitReadings]]] = deque()
-        self._wake = threading.Condition()
-        self._closed = False
-        self._thread: threading.Thread | None = None
+        self._thread = Background("wearcast-shadow", self._run, behind=True)
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread = threading.Thread(target=self._run, name="wearcast-shadow", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Finish what is begun, drop what waits."""
-        with self._wake:
-            self._closed = True
-            self._wake.notify_all()
-        if self._thread is not None:
-            self._thread.join(30)
+        self._thread.close()
 
     def offer(self, served: Served, units: Sequence[UnitReadings]) -> None:
         """Let the challenger forecast these readings some time soon, or not at all."""
         if len(self._waiting) >= self._most:
             self.dropped += len(units)
             return
-        with self._wake:
-            self._waiting.append((served, units))
-            self._wake.notify()
+        self._waiting.append((served, units))
+        self._thread.wake()
 
     def wait_idle(self, timeout_s: float = 30.0) -> bool:
         """Wait until nothing is left to do; whether it came to that."""
-        with self._wake:
-            return self._wake.wait_for(lambda: not self._waiting, timeout_s)
+        until = monotonic() + timeout_s
+        while self._waiting and monotonic() < until:
+            sleep(0.002)
+        return not self._waiting
 
     def _run(self) -> None:
-        step_back()
-        while True:
-            with self._wake:
-                self._wake.wait_for(lambda: self._waiting or self._closed)
-                if self._closed:
-                    return
-                served, units = self._waiting[0]
-            self._do(served, units)
-            with self._wake:
-                self._waiting.popleft()
-                self._wake.notify_all()
+        while self._waiting and not self._thread.ending:
+            self._do(*self._waiting[0])
+            self._waiting.popleft()  # only now: what is begun still counts as waiting
 
     def _do(self, served: Served, units: Sequence[UnitReadings]) -> None:
         try:

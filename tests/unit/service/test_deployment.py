@@ -15,10 +15,11 @@ from tests.fixtures.deployments import ScriptedRegistry, scaled_bundle
 
 from wearcast.errors import BundleCorruptError, BundleError, ConfigError
 from wearcast.forecast import RulForecast
+from wearcast.registry.records import ModelVersion
 from wearcast.service.deployment import Deployment
 from wearcast.service.outside import Outside, Patience
 from wearcast.service.problems import Problem
-from wearcast.service.served import Served, load_served, synthetic
+from wearcast.service.served import Served, key_of, load_served, synthetic
 from wearcast.service.settings import ModelsSettings
 from wearcast.service.split import MemorySplits, Split
 
@@ -431,3 +432,23 @@ def test_many_refreshes_at_once_load_once(make: Make, registry: ScriptedRegistry
 
     asyncio.run(scenario())
     assert registry.fetched == ["1", "2"]
+
+
+def test_bundles_that_are_served_no_more_leave_the_cache(
+    make: Make, registry: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a registry does whose files are downloaded."""
+
+    def download(version: ModelVersion, cache: Path) -> Path:
+        source = registry.folders[version.version]
+        return shutil.copytree(source, cache / key_of(source), dirs_exist_ok=True)
+
+    monkeypatch.setattr(registry, "fetch", download)
+    deployment = make()
+    caches = []
+    for version in ("1", "2", "3"):
+        registry.aliases["champion"] = version
+        asyncio.run(deployment.refresh())
+        caches.append({path.name for path in deployment.champion().bundle.path.parent.iterdir() if path.is_dir()})
+    keys = [key_of(registry.folders[version]) for version in ("1", "2", "3")]
+    assert caches == [{keys[0]}, set(keys[:2]), set(keys[1:])]

@@ -25,6 +25,7 @@ RULES = (
     Rule("GET", "/data/{name}", "forecast", "forecast"),
     Rule("POST", "/data", "write", "write", body_bytes=None),
     Rule("POST", "/small", "forecast", "forecast", body_bytes=10),
+    Rule("POST", "/jobs", "forecast", "forecast", body_bytes="job"),
     Rule("GET", "/open", None, "public"),
     Rule("GET", "/page", None, "public", page=True),
     Rule("GET", "/probe", None, None),
@@ -264,6 +265,8 @@ def test_the_largest_body_is_a_setting() -> None:
     gated = Gated(limits={"body_bytes": 2_000})
     headers = {**bearer(scope="write"), "content-length": "2001"}
     assert gated("POST", "/data", headers=headers).status == 413
+    gated = Gated(jobs={"body_bytes": 2_000})
+    assert gated("POST", "/jobs", headers={**bearer(), "content-length": "2001"}).status == 413
 
 
 @pytest.mark.parametrize("length", ["-1", "1e3", "0x10", "+5", "", " 5", "9" * 30, "١"])

@@ -291,3 +291,26 @@ def test_loopback(host: str, expected: bool) -> None:
 
 def test_every_setting_has_a_default() -> None:
     assert Settings().profile == "dev"
+
+
+# ------------------------------------------------------------------ jobs and records
+
+
+def test_limits_of_jobs_and_records_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"JOBS__AT_ONCE": "2", "JOBS__KEEP_S": "3600", "RECORDS__DAYS": "30"}.items():
+        monkeypatch.setenv(f"WEARCAST_{name}", value)
+    settings = load_settings()
+    assert (settings.jobs.at_once, settings.jobs.keep_s, settings.records.days) == (2, 3_600, 30)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"jobs.at_once": 0}, "jobs.at_once"),
+        ({"jobs.body_bytes": 2**30, "jobs.budget_bytes": 2**29}, "not one job of that size would ever fit"),
+        ({"records.days": 0}, "records.days"),
+    ],
+)
+def test_limits_that_make_no_sense_are_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_settings(overrides=changes)
