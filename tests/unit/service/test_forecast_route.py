@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import polars as pl
 import pytest
 from tests.fixtures.bundles import Trained, TrainedByKind, TrainedEnsemble
 from tests.fixtures.deployments import ScriptedRegistry, scaled_bundle
+from tests.fixtures.experiments import make_experiment
 from tests.fixtures.forecast_service import Answering, answering, arrow_of, json_of
 from tests.fixtures.targets import TARGETS, make_answered_fleet, make_target_experiment
 
-from wearcast import Bundle, Fleet, train
+from wearcast import Experiment, train
 from wearcast.service.deployment import Deployment
 from wearcast.service.openapi import ARROW
 from wearcast.service.outside import Outside, Patience
@@ -47,8 +48,18 @@ def check_same(found: pl.DataFrame, wanted: pl.DataFrame) -> None:
     for name in wanted.columns:
         if wanted[name].dtype.is_float():
             np.testing.assert_allclose(found[name].to_numpy(), wanted[name].to_numpy(), rtol=1e-5, atol=1e-6)
+        elif wanted[name].dtype == pl.Datetime:
+            assert _moments(found[name]) == _moments(wanted[name]), name
         else:
             assert found[name].cast(pl.String).to_list() == wanted[name].cast(pl.String).to_list(), name
+
+
+def _moments(times: pl.Series) -> list[Any]:
+    """In UTC: JSON says so by a Z."""
+    if times.dtype == pl.String:
+        assert times.str.ends_with("Z").all()
+        times = times.str.to_datetime(time_zone="UTC")
+    return times.dt.replace_time_zone(None).cast(pl.Datetime("us")).to_list()
 
 
 @pytest.mark.parametrize("every", [None, 7])
@@ -86,25 +97,26 @@ def test_an_ensemble_answers(ensemble: TrainedEnsemble, tmp_path: Path) -> None:
         check_same(frame_of(answer), ensemble.bundle.predict(ensemble.fleet).to_frame())
 
 
-@pytest.fixture(scope="module")
-def by_target(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Bundle, Fleet]]:
-    """A bundle of trees of each target; they train in a moment."""
-    folder, fleet = tmp_path_factory.mktemp("targets"), make_answered_fleet(units=8)
-
-    def make(target: str) -> tuple[Bundle, Fleet]:
-        kind = "persistence" if target == "sensor" else "lightgbm"
-        return train(make_target_experiment(target, kind, epochs=3), fleet, out=folder / target), fleet
-
-    return make
-
-
-@pytest.mark.parametrize("target", [name for name in TARGETS if name != "sensor"])
-def test_every_target_with_classes(
-    by_target: Callable[[str], tuple[Bundle, Fleet]], target: str, tmp_path: Path
-) -> None:
-    bundle, fleet = by_target(target)
+@pytest.mark.parametrize("clock", [False, True], ids=["cycles", "clock"])
+@pytest.mark.parametrize("target", [*TARGETS, "rul"])
+def test_every_target_says_what_predict_says(target: str, clock: bool, tmp_path: Path) -> None:
+    """As JSON and as Arrow, by cycles and by the clock; trees train in a moment."""
+    fleet = make_answered_fleet(units=8, clock=clock)
+    bundle = train(_experiment(target), fleet, out=tmp_path / target)
+    table = fleet.frame.select("unit", "time", *bundle.columns)
     with answering(bundle.path, tmp_path) as service:
-        check_same(frame_of(service.forecast(json_of(fleet, bundle.columns))), bundle.predict(fleet).to_frame())
+        for every in (None, 9):
+            wanted = bundle.predict(fleet, every=every).to_frame()
+            check_same(frame_of(service.forecast(json_of(fleet, bundle.columns) | {"every": every})), wanted)
+            body, headers = arrow_of(table)
+            query = f"?every={every}" if every else ""
+            answer = service.client.post(f"/v1/forecast{query}", content=body, headers={**headers, "accept": ARROW})
+            check_same(pl.read_ipc_stream(io.BytesIO(answer.content)).drop(EXTRA), wanted)
+
+
+def _experiment(target: str) -> Experiment:
+    kind = "persistence" if target == "sensor" else "lightgbm"
+    return make_experiment(kind) if target == "rul" else make_target_experiment(target, kind, epochs=3)
 
 
 def test_what_was_forecast_is_known(served: tuple[Answering, Trained]) -> None:
