@@ -185,6 +185,8 @@ def _parity(bundle: Bundle) -> Check:
 
 def _same_target(candidate: Bundle, champion: Bundle) -> Check:
     ours, theirs = dict(_promise(candidate)), dict(_promise(champion))
+    if ours["target"] != theirs["target"]:  # what belongs to it differs then, and says no more
+        ours, theirs = ({key: all_[key] for key in ("target", "unit of time")} for all_ in (ours, theirs))
     differ = [f"{key} {ours.get(key)} instead of {value}" for key, value in theirs.items() if ours.get(key) != value]
     differ += [f"{key} {value}, which the champion has not" for key, value in ours.items() if key not in theirs]
     return Check("target", not differ, "; ".join(differ) or f"both forecast {candidate.manifest.target.kind} alike")

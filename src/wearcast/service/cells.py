@@ -104,8 +104,9 @@ def ascending(time: NDArray[Any], where: str, values: Sequence[Any]) -> NDArray[
     """
     if len(time) > 1 and not (later := time[1:] > time[:-1]).all():
         row = int(np.argmin(later)) + 1
+        said, before = shown(values[row]), shown(values[row - 1])
         same = time[row] == time[row - 1]
-        what = f"{shown(values[row])} is there twice" if same else f"{shown(values[row])} is before the one before it"
+        what = f"{said} is there twice" if same else f"{said} is earlier than {before}, the one before it"
         raise Problem.at("bad-input", f"{where}[{row}]", what, "sort the readings by time, one reading a time")
     return time
 

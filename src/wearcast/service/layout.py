@@ -106,7 +106,7 @@ class Layout:
         for readings in units:
             if lacking := self._needed.difference(readings.names, readings.texts):
                 names = sorted(lacking)
-                there = sorted((*readings.names, *readings.texts))
+                there = sorted({*readings.names, *readings.texts} - self._needed)  # one of them may be meant
                 raise Problem(
                     "wrong-columns",
                     f"{readings.place}: the model {model} reads {listed(self.columns)}; missing are {listed(names)}",

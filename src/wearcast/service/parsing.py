@@ -327,10 +327,13 @@ def read_every(value: Any) -> int | None:
 def _not_json(body: bytes, error: orjson.JSONDecodeError) -> Problem:
     if not body.strip():
         return Problem.at("bad-json", "body", "there is none", "send a JSON object")
+    place = f"line {error.lineno}, column {error.colno}"
+    if "depth" in error.msg or "recursion" in error.msg:
+        return Problem.at("bad-json", place, "nested too deeply", "no request has more than six levels")
     hint = None
     if re.search(rb"\b(NaN|-?Infinity)\b", body[max(0, error.pos - 2) : error.pos + 12]):
         hint = "write null where a reading is missing"
-    return Problem.at("bad-json", f"line {error.lineno}, column {error.colno}", f"not JSON: {error.msg[:200]}", hint)
+    return Problem.at("bad-json", place, f"not JSON: {error.msg[:200]}", hint)
 
 
 def _check_doubled(body: bytes) -> None:

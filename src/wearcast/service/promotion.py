@@ -25,8 +25,8 @@ def promoted(settings: Settings, reference: str, *, alias: Alias, who: str, over
     Blocks: bundles are fetched and checked.
 
     Raises:
-        Problem: `unknown-version`.
-        RegistryError: the gate says no.
+        Problem: `unknown-version`; `conflict`: the gate says no.
+        RegistryError: the registry refuses.
         RegistryUnavailableError: the registry does not answer, or is moved by somebody else.
     """
     store, cache = _registry(settings)
@@ -37,6 +37,10 @@ def promoted(settings: Settings, reference: str, *, alias: Alias, who: str, over
     except RegistryError as error:
         raise Problem.at("unknown-version", "version", error.what, error.hint) from error
     verdict = weigh(store, version, cache=cache)
+    if not verdict.passed and override is None:
+        complaints = "; ".join(f"{check.name}: {check.said}" for check in verdict.failed)
+        hint = 'nothing was changed; "override": "REASON" promotes it all the same, and is recorded'
+        raise Problem.at("conflict", reference, f"the gate says no: {complaints}", hint)
     return promote(store, version, verdict, alias=alias, who=who, override=override).to_dict(alias)
 
 

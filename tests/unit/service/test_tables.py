@@ -96,7 +96,7 @@ def nested(frame: pl.DataFrame) -> pl.DataFrame:
         (table(unit=["a", None, "b"]), "bad-input", "row 2, column 'unit'"),
         (table(unit=["a", "a", "../b"]), "bad-input", "row 3, column 'unit'"),
         (table(unit=[1.0, 1.0, 2.0]), "bad-input", "units are numbers or text"),
-        (table(time=[2, 1, 1]), "bad-input", "before the one before"),
+        (table(time=[2, 1, 1]), "bad-input", "is earlier than \"2\", the one before it"),
         (table(time=[2, 2, 1]), "bad-input", "there twice"),
         (table(time=[1, None, 1]), "bad-input", "the time is missing"),
         (table(time=["1", "2", "1"]), "bad-input", "expected cycle numbers"),
