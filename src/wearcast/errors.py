@@ -15,6 +15,7 @@
         │   ├── BundleCorruptError
         │   └── BundleVersionError
         └── RegistryError
+            ├── NotRegisteredError         no such model, version or alias
             └── RegistryUnavailableError   it may work a moment later
 
 The number is the exit code of the command line. A message says *what* is wrong, `where` says in which
@@ -38,6 +39,7 @@ __all__ = [
     "FormatError",
     "MissingExtraError",
     "ModelError",
+    "NotRegisteredError",
     "RegistryError",
     "RegistryUnavailableError",
     "SourceNotFoundError",
@@ -130,6 +132,10 @@ class BundleVersionError(BundleError):
 
 class RegistryError(ModelError):
     """The model registry has no such thing, or holds something that cannot be relied on."""
+
+
+class NotRegisteredError(RegistryError):
+    """The model registry has no such model, version or alias."""
 
 
 class RegistryUnavailableError(RegistryError):

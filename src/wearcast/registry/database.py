@@ -59,7 +59,7 @@ class DatabaseStore(Store):
         """Aliases and tags of a model.
 
         Raises:
-            RegistryError: there is no such model.
+            NotRegisteredError: there is no such model.
         """
         with self._asking() as ask:
             found = ask("SELECT * FROM registered_models WHERE name = ?", name)
@@ -77,7 +77,7 @@ class DatabaseStore(Store):
         """Every version of a model, oldest first.
 
         Raises:
-            RegistryError: there is no such model.
+            NotRegisteredError: there is no such model.
         """
         return self._versions(name, "", ())
 
@@ -85,7 +85,7 @@ class DatabaseStore(Store):
         """One version of a model.
 
         Raises:
-            RegistryError: there is no such version.
+            NotRegisteredError: there is no such version.
         """
         found = self._versions(name, " AND version = ?", (int(number),))
         if not found:
@@ -142,7 +142,7 @@ class DatabaseStore(Store):
         """Let an alias stand for a version, in one transaction.
 
         Raises:
-            RegistryError: there is no such version.
+            NotRegisteredError: there is no such version.
         """
         with self._asking(write=True) as ask:
             rows = ask("SELECT * FROM model_versions WHERE name = ? AND version = ?", name, int(version))
@@ -155,7 +155,7 @@ class DatabaseStore(Store):
         """Write a tag of a model.
 
         Raises:
-            RegistryError: there is no such model.
+            NotRegisteredError: there is no such model.
         """
         with self._asking(write=True) as ask:
             if ask("SELECT * FROM registered_models WHERE name = ?", name):
@@ -167,7 +167,7 @@ class DatabaseStore(Store):
         """Write a tag of a version.
 
         Raises:
-            RegistryError: there is no such version.
+            NotRegisteredError: there is no such version.
         """
         with self._asking(write=True) as ask:
             if ask("SELECT * FROM model_versions WHERE name = ? AND version = ?", name, int(version)):

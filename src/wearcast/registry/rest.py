@@ -61,7 +61,7 @@ class RestStore(Store):
         """Aliases and tags of a model.
 
         Raises:
-            RegistryError: there is no such model.
+            NotRegisteredError: there is no such model.
         """
         found = self._call("GET", "registered-models/get", {"name": name}, absent=lambda: self._no_model(name))
         record = found["registered_model"]
@@ -72,7 +72,7 @@ class RestStore(Store):
         """Every version of a model, oldest first.
 
         Raises:
-            RegistryError: there is no such model.
+            NotRegisteredError: there is no such model.
         """
         aliases = self.model(name).aliases
         quoted = f'"{name}"' if "'" in name else f"'{name}'"
@@ -84,7 +84,7 @@ class RestStore(Store):
         """One version of a model.
 
         Raises:
-            RegistryError: there is no such version.
+            NotRegisteredError: there is no such version.
         """
         asked = {"name": name, "version": number}
         row = self._call("GET", "model-versions/get", asked, absent=lambda: self._no_version(name, number))
@@ -125,7 +125,7 @@ class RestStore(Store):
         """Let an alias stand for a version; the server does it in one transaction.
 
         Raises:
-            RegistryError: there is no such version.
+            NotRegisteredError: there is no such version.
         """
         body = {"name": name, "alias": alias, "version": version}
         self._call("POST", "registered-models/alias", body, absent=lambda: self._no_version(name, version))
@@ -134,7 +134,7 @@ class RestStore(Store):
         """Write a tag of a model.
 
         Raises:
-            RegistryError: there is no such model.
+            NotRegisteredError: there is no such model.
         """
         body = {"name": name, "key": key, "value": value}
         self._call("POST", "registered-models/set-tag", body, absent=lambda: self._no_model(name))
@@ -143,7 +143,7 @@ class RestStore(Store):
         """Write a tag of a version.
 
         Raises:
-            RegistryError: there is no such version.
+            NotRegisteredError: there is no such version.
         """
         body = {"name": name, "version": version, "key": key, "value": value}
         self._call("POST", "model-versions/set-tag", body, absent=lambda: self._no_version(name, version))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from wearcast.errors import RegistryError
+from wearcast.errors import NotRegisteredError
 from wearcast.registry.records import ModelVersion, Reference, RegisteredModel, Run
 
 __all__ = ["Store"]
@@ -28,7 +28,7 @@ class Store(ABC):
         """Aliases and tags of a model.
 
         Raises:
-            RegistryError: there is no such model.
+            NotRegisteredError: there is no such model.
         """
 
     @abstractmethod
@@ -36,7 +36,7 @@ class Store(ABC):
         """Every version of a model, oldest first.
 
         Raises:
-            RegistryError: there is no such model.
+            NotRegisteredError: there is no such model.
         """
 
     @abstractmethod
@@ -44,7 +44,7 @@ class Store(ABC):
         """One version of a model.
 
         Raises:
-            RegistryError: there is no such version.
+            NotRegisteredError: there is no such version.
         """
 
     @abstractmethod
@@ -52,7 +52,7 @@ class Store(ABC):
         """What a run recorded.
 
         Raises:
-            RegistryError: there is no such run.
+            NotRegisteredError: there is no such run.
         """
 
     @abstractmethod
@@ -68,7 +68,7 @@ class Store(ABC):
         """Let an alias stand for a version; readers see the old or the new one.
 
         Raises:
-            RegistryError: there is no such version.
+            NotRegisteredError: there is no such version.
         """
 
     @abstractmethod
@@ -76,7 +76,7 @@ class Store(ABC):
         """Write a tag of a model.
 
         Raises:
-            RegistryError: there is no such model.
+            NotRegisteredError: there is no such model.
         """
 
     @abstractmethod
@@ -84,7 +84,7 @@ class Store(ABC):
         """Write a tag of a version.
 
         Raises:
-            RegistryError: there is no such version.
+            NotRegisteredError: there is no such version.
         """
 
     @abstractmethod
@@ -95,7 +95,7 @@ class Store(ABC):
         """The version that `pumps@champion` or `pumps/3` stands for now.
 
         Raises:
-            RegistryError: there is none; the hint says which there are.
+            NotRegisteredError: there is none; the hint says which there are.
         """
         wanted = Reference.parse(reference)
         if wanted.version is not None:
@@ -103,7 +103,7 @@ class Store(ABC):
         aliases = self.model(wanted.name).aliases
         if wanted.alias not in aliases:
             there = ", ".join(f"{alias} (version {number})" for alias, number in sorted(aliases.items()))
-            raise RegistryError(
+            raise NotRegisteredError(
                 f"{wanted.name} has no alias {wanted.alias!r}",
                 hint=f"there are {there}"
                 if there
@@ -111,15 +111,15 @@ class Store(ABC):
             )
         return self.version(wanted.name, aliases[wanted.alias])
 
-    def _no_version(self, name: str, number: str) -> RegistryError:
+    def _no_version(self, name: str, number: str) -> NotRegisteredError:
         there = ", ".join(version.version for version in self.versions(name)[-10:])
         hint = f"there are {there}" if there else "it has no version at all"
-        return RegistryError(f"{name} has no version {number}", hint=hint)
+        return NotRegisteredError(f"{name} has no version {number}", hint=hint)
 
-    def _no_model(self, name: str) -> RegistryError:
+    def _no_model(self, name: str) -> NotRegisteredError:
         shown = name if len(name) <= 80 else f"{name[:79]}…"
         names = ", ".join(self.models()[:10])
-        return RegistryError(
+        return NotRegisteredError(
             f"no model is registered as {shown!r}",
             hint=f"there are {names}; `wearcast registry list` says where this was looked for"
             if names

@@ -24,6 +24,7 @@ from wearcast.errors import (
     DataError,
     FormatError,
     MissingExtraError,
+    NotRegisteredError,
     RegistryError,
     RegistryUnavailableError,
     UsageError,
@@ -179,6 +180,7 @@ def respond(problem: Problem, request_id: str | None = None) -> Response:
 # The first that fits; where no text is given the error's own is told, without paths.
 _OF_ERROR: tuple[tuple[type[WearcastError], str, str | None, float | None], ...] = (
     (RegistryUnavailableError, "unavailable", "the model registry does not answer", 5),
+    (NotRegisteredError, "unknown-version", None, None),
     (RegistryError, "conflict", None, None),
     (BundleError, "unavailable", "the model cannot be used", 30),
     (MissingExtraError, "not-installed", None, None),
@@ -203,7 +205,8 @@ def from_error(error: WearcastError) -> Problem:
 
 def _faults(error: WearcastError) -> tuple[Fault, ...]:
     hint = None if error.hint is None else _without_paths(error.hint)
-    return (Fault(_without_paths(error.where or "request"), _without_paths(error.what), hint),)
+    where = _without_paths(error.where or "request").removesuffix(": …")
+    return (Fault(where, _without_paths(error.what), hint),)
 
 
 _PATH = re.compile(r"(?:file:/*|[A-Za-z]:\\|/)(?:[\w.@~+-]+[/\\])+[\w.@~+-]*")
