@@ -8,15 +8,22 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.fixtures.untraced import import_others_untraced, untraced
 
 if TYPE_CHECKING:
     from tests.fixtures.bundles import Trained, TrainedByKind, TrainedEnsemble
     from wearcast.models.network import ForecastNetwork
     from wearcast.windows import WindowBatch
+
+# Each worker and each process that a test starts imports the same libraries: compiled once, they take half as long.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+import_others_untraced()
 
 # Machines that share their cores stall at random; a deadline an example would only say so. The examples are the same
 # on every run, so that a failure is a fact about the change and not about the day.
@@ -52,27 +59,14 @@ def ensemble(tmp_path_factory: pytest.TempPathFactory) -> TrainedEnsemble:
 
 @pytest.fixture(scope="session", autouse=True)
 def untraced_exporter() -> Iterator[None]:
-    """Coverage looks away while torch exports: a line of torch costs as much to trace as one of ours.
-
-    Half of an export's seconds went there. What our networks do in it, they also do in tests that are traced.
-    """
+    """Coverage looks away while torch exports: what our networks do in it, they also do in tests that are traced."""
     if "torch" not in sys.modules:  # nothing collected here trains
         yield
         return
     import torch
 
-    export = torch.onnx.export
-
-    def untraced(*arguments: Any, **options: Any) -> Any:
-        tracer = sys.gettrace()
-        sys.settrace(None)
-        try:
-            return export(*arguments, **options)
-        finally:
-            sys.settrace(tracer)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.onnx, "export", untraced)
+        patch.setattr(torch.onnx, "export", untraced(torch.onnx.export))
         yield
 
 

@@ -14,8 +14,7 @@ from wearcast.models.spec import Inputs, Network
 from wearcast.models.time_to_event import TimeToEventHead
 from wearcast.target import SensorTarget
 from wearcast.training.experiment import Experiment
-from wearcast.training.export import export_network
-from wearcast.windows import WindowBatch, WindowSpec
+from wearcast.windows import WindowSpec
 
 NETWORKS = sorted(kind for kind, spec in SMALL.items() if isinstance(spec, Network))
 
@@ -51,7 +50,8 @@ def test_one_reading_a_step_is_the_window_itself():
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_a_pooled_network_is_exported_and_reads_no_padding(kind, tmp_path):
+def test_a_pooled_network_reads_no_padding(kind):
+    """Its graph is held against it in `test_backbone_targets`."""
     torch.manual_seed(0)
     spec = SMALL[kind].model_copy(update={"pool": 4})
     assert isinstance(spec, Network)
@@ -60,10 +60,6 @@ def test_a_pooled_network_is_exported_and_reads_no_padding(kind, tmp_path):
     mask = torch.ones(6, 14, dtype=torch.bool)
     mask[0, :13] = mask[1, :7] = False
     past = torch.randn(6, 14, 3)
-    difference = export_network(
-        network, WindowBatch((past * mask.unsqueeze(2)).numpy(), mask.numpy(), None, None), tmp_path / "graph.onnx"
-    )
-    assert difference < 1e-4
     torch.testing.assert_close(network(past, mask), network(past * mask.unsqueeze(2), mask))
 
 
