@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from fastapi import APIRouter, FastAPI
-from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 
 from wearcast import __version__
 from wearcast.service import problems
@@ -20,6 +19,7 @@ from wearcast.service.access import ACCESS
 from wearcast.service.assembly import assemble, running
 from wearcast.service.gate import Gate
 from wearcast.service.openapi import HotRoute, document
+from wearcast.service.page import page
 from wearcast.service.routes.forecast import forecast
 from wearcast.service.tracing import Trace
 from wearcast.service.watch import Deadline, Direct, Watch
@@ -102,9 +102,9 @@ def _describe(app: FastAPI, settings: Settings) -> None:
     if settings.docs if settings.docs is not None else settings.profile == "dev":
 
         @router.get("/docs", include_in_schema=False)
-        async def page(_: Request) -> Response:
-            """The document as a page to try requests on."""
-            return get_swagger_ui_html(openapi_url="openapi.json", title="Wearcast")
+        async def described(_: Request) -> Response:
+            """The document as a page for people."""
+            return HTMLResponse(page(await asyncio.to_thread(openapi)))
 
     app.openapi = openapi  # type: ignore[method-assign]
     app.router.routes.extend(router.routes)

@@ -100,7 +100,7 @@ class Deployment:
             why = (
                 "no model is loaded yet"
                 if self._error is None
-                else "no model is loaded: the registry has not been heard"
+                else "no model is loaded: the registry has not said what to serve"
             )
             raise Problem("no-model", why, retry_after_s=5)
         return now
@@ -358,11 +358,12 @@ class Deployment:
         return True
 
     def _miss(self, error: WearcastError) -> None:
-        """Note that the registry could not be asked; say so once, not at each attempt."""
-        said = error.what if error.where is None else f"{error.where}: {error.what}"
+        """Note that the registry does not say what to serve; tell it once, not at each attempt."""
+        said = str(error)
         if said != self._error:
             answering = self._now.champion.reference if self._now else None
-            log.warning("the registry cannot be asked; what is loaded goes on", error=said, champion=answering)
+            goes_on = "nothing is loaded yet" if answering is None else "what is loaded goes on"
+            log.warning(f"the registry does not say what to serve; {goes_on}", error=said, champion=answering)
         self._error = said
 
 

@@ -155,7 +155,7 @@ def _reasons(service: Service, dependencies: dict[str, dict[str, Any]], disks: d
     reasons = [f"{name}: {_broken(facts)}" for name, facts in dependencies.items() if facts["last_error"]]
     status = service.deployment.status()
     if status.registry_error and not any(reason.startswith("registry") for reason in reasons):
-        reasons.append("registry: does not answer; what is loaded goes on")
+        reasons.append("registry: does not say what to serve; what is loaded goes on")
     if status.source == "cache":
         reasons.append("models: the champion is the last one that was served here")
     reasons += [f"models: {broken.reference} cannot be loaded" for broken in status.broken]

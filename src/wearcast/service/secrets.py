@@ -139,7 +139,8 @@ class Secrets:
         try:
             return call() if self._outside is None else self._outside.call_sync(call)
         except (httpx.HTTPError, OutsideDownError) as error:
-            raise ConfigError("Vault does not answer", where=reference, hint=type(error).__name__) from error
+            hint = f"vault.address, or VAULT_ADDR, is {self._vault.address or os.environ.get('VAULT_ADDR')}"
+            raise ConfigError("Vault does not answer", where=reference, hint=hint) from error
 
     def _ask_vault(self, address: str, path: str, reference: str) -> dict[str, Any]:
         with self._client(address) as client:

@@ -285,7 +285,7 @@ class Settings(Strict):
     drain_notice_s: float = Field(1.0, ge=0, le=600)
     """So long of it new connections are still taken in, for a balancer to notice that the service is not ready."""
     docs: bool | None = None
-    """The page `/docs`, whose program comes from a CDN; None has it in dev only."""
+    """The page `/docs`; None has it in dev only."""
     models: ModelsSettings = ModelsSettings()
     auth: AuthSettings = AuthSettings()
     vault: VaultSettings = VaultSettings()

@@ -374,7 +374,8 @@ def test_every_answer_has_the_headers(path: str) -> None:
 def test_a_route_may_say_how_long_its_answer_lasts() -> None:
     headers = Gated()("GET", "/page").headers
     assert headers["cache-control"] == "public, max-age=60"
-    assert "script-src" in headers["content-security-policy"]
+    assert "style-src" in headers["content-security-policy"]
+    assert "script-src" not in headers["content-security-policy"]
 
 
 def test_over_tls_browsers_are_to_stay_with_it() -> None:

@@ -435,7 +435,7 @@ def test_decisions_about_challengers_are_kept_in_the_database(any_engine: Engine
     assert splits.read("pumps", "3") is None
 
 
-@pytest.mark.parametrize(("target", "kind"), [("failure", "lightgbm"), ("fault", "lightgbm"), ("sensor", "cnn_bilstm")])
+@pytest.mark.parametrize(("target", "kind"), [("failure", "lightgbm"), ("fault", "lightgbm"), ("sensor", "lightgbm")])
 def test_forecasts_of_every_target_are_kept_as_the_comparison_needs_them(
     target: str, kind: str, engine: Engine, tmp_path: Path
 ) -> None:

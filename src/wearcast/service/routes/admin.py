@@ -32,6 +32,8 @@ __all__ = ["router"]
 router = APIRouter(route_class=HotRoute, tags=["models"])
 
 T = TypeVar("T")
+
+_SILENT = "the registry does not say what to serve; the log says why"
 Alias = Literal["champion", "challenger"]
 Move = Callable[["Settings", str], dict[str, Any]]
 Text = Annotated[
@@ -257,7 +259,7 @@ def _answer(service: Service, changed: bool, registry: dict[str, Any] | None = N
         "challenger_share": status.split.share,
         "shadow": status.split.shadow,
         "stopped": status.split.stopped,
-        "registry_error": None if status.registry_error is None else "the registry cannot be asked; the log says why",
+        "registry_error": None if status.registry_error is None else _SILENT,
         "broken": [broken.reference for broken in status.broken],
         "registry": registry,
     }
