@@ -48,7 +48,7 @@ demo: $(STAMP) ## The main job, end to end, on a simulated fleet
 # One thread a worker: the workers share the cores. Compiled code is kept, whatever the shell says: it is imported often.
 # The report takes seconds, and pytest-cov makes it twice.
 test: $(STAMP) ## All tests and the coverage bar; ARGS=... for some
-	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest $(if $(ARGS),$(ARGS),-n $(WORKERS) --maxprocesses 8 --cov --cov-report=)
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest $(if $(ARGS),$(ARGS),-n $(WORKERS) --maxprocesses 8 --dist worksteal --cov --cov-report=)
 	$(if $(ARGS),,$(BIN)/coverage report --skip-covered --fail-under=90)
 
 check: $(STAMP) ## Format, lint, types, import contract, docstrings

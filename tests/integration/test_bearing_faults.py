@@ -126,7 +126,7 @@ def test_networks_read_raw_segments_at_the_same_step(recordings: Experiment, tmp
         "skf-fault",
         (
             f"features={raw}",
-            "window.context_length=256",
+            "window.context_length=64",
             "backbone={kind: cnn_bilstm, channels: 4, hidden: 4, kernel_size: 3}",
             "trainer.max_epochs=1",
         ),
