@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,10 +23,23 @@ from wearcast.features.rolling import difference, difference_names, lag, lag_nam
 from wearcast.features.signal import channel_names
 from wearcast.windows import Channels, Preprocessing
 
-__all__ = ["flat_signal", "table_columns", "table_of"]
+__all__ = ["SensorBlocks", "flat_signal", "sensor_blocks", "table_columns", "table_of"]
 
 BLOCK = 64
 """Segments that are described at a time."""
+
+
+@dataclass(frozen=True)
+class SensorBlocks:
+    """Columns of a table that describe all sensors alike, block by block.
+
+    Attributes:
+        columns: of each block one column a sensor, all linear in the readings, `(n_blocks, n_sensors)`.
+        learnt: blocks that weights are learnt from.
+    """
+
+    columns: NDArray[np.intp]
+    learnt: tuple[int, ...]
 
 
 def table_of(
@@ -79,6 +94,29 @@ def table_columns(preprocessing: Preprocessing, features: StatisticsFeatures | S
         *deviations,
         *statics,
     )
+
+
+def sensor_blocks(preprocessing: Preprocessing) -> SensorBlocks | None:
+    """Columns of `table_of` that are linear in the readings, a block of all sensors each; None if there are none.
+
+    Weights are learnt from the reading and from its deviation from the healthy start.
+    """
+    features = preprocessing.features
+    if not isinstance(features, StatisticsFeatures) or not preprocessing.sensors:
+        return None
+    kinds = [kind for kind in features.statistics if kind in ("mean", "slope")]
+    deviations = ["deviation", *([] if features.recent_mean is None else ["recent_deviation"])]
+    described = [
+        *(f"{kind}_{scale}" for scale in features.scales for kind in kinds),
+        "last",
+        *(f"lag_{steps}" for steps in features.lags),
+        *(f"difference_{steps}" for steps in features.differences),
+        *(deviations if features.deviation else ()),
+    ]
+    place = {name: i for i, name in enumerate(table_columns(preprocessing, features))}
+    columns = [[place[f"{scale.column}_{what}"] for scale in preprocessing.sensors] for what in described]
+    learnt = [described.index(what) for what in ("last", "deviation") if what in described]
+    return SensorBlocks(np.array(columns), tuple(learnt))
 
 
 def _of_segments(channels: Channels, rows: NDArray[np.int64], features: SignalFeatures) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wearcast.errors import FleetError
 
-__all__ = ["Folds", "by_time", "by_unit", "even_rows", "unit_folds"]
+__all__ = ["Folds", "by_time", "by_unit", "even_rows", "few_of", "unit_folds"]
 
 Folds = tuple[tuple[NDArray[np.bool_], NDArray[np.bool_]], ...]
 """Of each fold the rows that are learnt from and those that are held out, `(n,)` each; every row is held out once."""
@@ -25,6 +25,12 @@ def even_rows(offsets: NDArray[np.int64], most: int) -> NDArray[np.int64]:
         rows = np.arange(n) if n <= most else np.linspace(0, n - 1, most).round().astype(np.int64)
         picked.append(first + rows)
     return np.concatenate(picked)
+
+
+def few_of(marked: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
+    """All rows but the marked ones, and so large a share of these, evenly spaced, `(n,)`."""
+    count = np.append(0, np.cumsum(marked))
+    return np.asarray(~marked | (np.diff(np.floor(count * share)) > 0))
 
 
 def unit_folds(

@@ -1,7 +1,8 @@
 """Gradient-boosted trees on window statistics, with a whole distribution around them.
 
 Trees: LightGBM (Ke et al. 2017) on the capped time to event, cross-fitted by unit: each fold's model never saw the
-units it is judged on. Censored rows are trained with the normal censored likelihood (Tobin 1958) instead of a label.
+units it is judged on, nor did its linear indices of wear (`models.wear_indices`), where they are asked for. Censored
+rows are trained with the normal censored likelihood (Tobin 1958) instead of a label.
 Distribution: around the trees' out-of-fold figure; see `models.curves`.
 """
 
@@ -14,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wearcast.errors import require
+from wearcast.inference.tables import SensorBlocks
 from wearcast.models.censoring import inverse_mills
 from wearcast.models.curves import beran_curves, interpolate, row_weights
 from wearcast.models.folds import Folds, by_unit
 from wearcast.models.spec import LightGbm
+from wearcast.models.wear_indices import WearIndices, learn_indices
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,12 +43,14 @@ class CrossFit:
         out_of_fold: figure of each row by the model that had not seen its unit, `(n,)`.
         knots: figures at which curves are known, ascending, `(n_knots,)`.
         curves: survival at the grid's edges at each knot, `(n_knots, n_edges)`; linear in the figure in between.
+        indices: that each fold's model reads beside the table; none where there are none.
     """
 
     boosters: tuple[lightgbm.Booster, ...]
     out_of_fold: Floats
     knots: Floats
     curves: Floats
+    indices: tuple[WearIndices, ...] = ()
 
     def survival(self, table: NDArray[np.float32]) -> Floats:
         """Survival at the grid's edges of each row of `table (n, n_columns)`: `(n, n_edges)`."""
@@ -53,8 +58,9 @@ class CrossFit:
 
     def figure(self, table: NDArray[np.float32]) -> Floats:
         """Mean of the folds' models, `(n,)`."""
-        figures: Floats = np.mean([booster.predict(table) for booster in self.boosters], axis=0)
-        return figures
+        tables = [one.beside(table) for one in self.indices] or [table] * len(self.boosters)
+        said = [booster.predict(own) for booster, own in zip(self.boosters, tables, strict=True)]
+        return np.asarray(np.mean(said, axis=0))
 
 
 def common_parameters(spec: LightGbm, n_rows: int, seed: int) -> dict[str, Any]:
@@ -88,6 +94,8 @@ def cross_fit(
     max_rul: float,
     seed: int,
     folds: Folds | None = None,
+    learnt: NDArray[np.bool_] | None = None,
+    blocks: SensorBlocks | None = None,
     on_fold: Callable[[int, int], None] | None = None,
 ) -> CrossFit:
     """Fit one model a fold and the curves around their out-of-fold figures.
@@ -102,19 +110,26 @@ def cross_fit(
         max_rul: cap of the label.
         seed: of folds and trees.
         folds: of the rows; by unit unless given.
+        learnt: rows that trees are learnt from, `(n,)`; all unless given. Every row is judged.
+        blocks: columns that indices of wear are made of; none unless given.
         on_fold: called with (folds done, folds in all).
     """
     folds = by_unit(row_unit, spec.folds, seed) if folds is None else folds
     out_of_fold = np.empty(len(table))
-    boosters = []
-    for k, (seen, held) in enumerate(folds):
-        booster = _fit(spec, table[seen], duration[seen], known[seen], max_rul=max_rul, seed=seed + k)
-        out_of_fold[held] = booster.predict(table[held])
+    boosters, indices = [], []
+    for k, (fold, held) in enumerate(folds):
+        seen = fold if learnt is None else fold & learnt
+        wide = table
+        if blocks is not None:
+            indices.append(learn_indices(table[seen], duration[seen], known[seen], blocks, max_rul=max_rul))
+            wide = indices[-1].beside(table)
+        booster = _fit(spec, wide[seen], duration[seen], known[seen], max_rul=max_rul, seed=seed + k)
+        out_of_fold[held] = booster.predict(wide[held])
         boosters.append(booster)
         if on_fold is not None:
             on_fold(k + 1, len(folds))
     knots, curves = beran_curves(out_of_fold, duration, known, row_weights(row_unit), grid)
-    return CrossFit(tuple(boosters), out_of_fold, knots, curves)
+    return CrossFit(tuple(boosters), out_of_fold, knots, curves, tuple(indices))
 
 
 def _fit(

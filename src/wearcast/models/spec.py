@@ -192,6 +192,9 @@ class LightGbm(Strict):
     l2: float = Field(5.0, ge=0)
     bins: int = Field(255, ge=2, le=65_000, description="Thresholds of a column; more where a limit must be exact.")
     rows_per_unit: int = Field(400, ge=1, description="Most rows of one unit that are trained on, evenly spaced.")
+    wear_indices: bool = Field(
+        False, description="For target rul, add weighted sums of all sensors, by regression; see `models.wear_indices`."
+    )
     threads: int = Field(0, ge=0, description="Threads; 0 for all.")
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from wearcast.models.gradient_boosting import CrossFit
     from wearcast.models.tree_classes import ClassFit
+    from wearcast.models.wear_indices import WearIndices
 
 __all__ = ["class_graph", "lookup", "table_model", "tree_graph", "tree_node"]
 
@@ -34,9 +35,29 @@ def tree_graph(fitted: CrossFit, n_columns: int) -> onnx.ModelProto:
         ExportError: the trees hold a decision other than `<=` on a number.
     """
     package = require("onnx", extra="train")
-    trees = tree_node(package, fitted.boosters, "figure")
+    wide, weights, columns = _with_indices(package, fitted.indices, n_columns)
+    trees = tree_node(package, fitted.boosters, "figure", table="wide" if wide else "table", columns=columns)
     nodes, constants = lookup(package, fitted.knots, fitted.curves, "survival")
-    return table_model(package, [trees, *nodes], n_columns, ("survival", fitted.curves.shape[1]), constants)
+    output = ("survival", fitted.curves.shape[1])
+    return table_model(package, [*wide, trees, *nodes], n_columns, output, constants, weights)
+
+
+def _with_indices(
+    package: Any, indices: Sequence[WearIndices], n_columns: int
+) -> tuple[list[Any], list[Any], list[NDArray[np.intp]] | None]:
+    """Nodes from `table` to `wide`, the table and the indices of all folds; their weights; each fold's own columns."""
+    if not indices:
+        return [], [], None
+    make, counts = package.helper.make_node, [one.weights.shape[1] for one in indices]
+    own = np.split(n_columns + np.arange(sum(counts)), np.cumsum(counts)[:-1])
+    weights = package.numpy_helper.from_array(np.concatenate([one.weights for one in indices], axis=1), "index_weights")
+    nodes = [
+        make("Cast", ["table"], ["table_double"], to=package.TensorProto.DOUBLE),
+        make("MatMul", ["table_double", "index_weights"], ["indices_double"]),
+        make("Cast", ["indices_double"], ["indices"], to=package.TensorProto.FLOAT),
+        make("Concat", ["table", "indices"], ["wide"], axis=1),
+    ]
+    return nodes, [weights], [np.concatenate([np.arange(n_columns), mine]) for mine in own]
 
 
 def class_graph(fitted: ClassFit, n_columns: int) -> onnx.ModelProto:
@@ -125,8 +146,10 @@ def tree_node(
     *,
     n_targets: int = 1,
     targets: Sequence[int] | None = None,
+    table: str = "table",
+    columns: Sequence[NDArray[np.intp]] | None = None,
 ) -> Any:
-    """Node from `table` to the mean of the boosters, `(n, n_targets)`.
+    """Node from a table to the mean of the boosters, `(n, n_targets)`.
 
     Args:
         package: onnx.
@@ -134,14 +157,21 @@ def tree_node(
         output: name of what the node gives.
         n_targets: how many; a booster holds a tree of each in turn.
         targets: the one target of each booster instead, where each has a booster a fold.
+        table: name of the table.
+        columns: of the table, that each booster reads as its own; as they stand unless given.
     """
-    attributes = _trees(boosters, n_targets, targets)
+    attributes = _trees(boosters, n_targets, targets, columns)
     return package.helper.make_node(
-        "TreeEnsembleRegressor", ["table"], [output], name=output, domain="ai.onnx.ml", **attributes
+        "TreeEnsembleRegressor", [table], [output], name=output, domain="ai.onnx.ml", **attributes
     )
 
 
-def _trees(boosters: Sequence[lightgbm.Booster], n_targets: int = 1, of: Sequence[int] | None = None) -> dict[str, Any]:
+def _trees(
+    boosters: Sequence[lightgbm.Booster],
+    n_targets: int = 1,
+    of: Sequence[int] | None = None,
+    columns: Sequence[NDArray[np.intp]] | None = None,
+) -> dict[str, Any]:
     """Attributes of `TreeEnsembleRegressor`: every node of every tree of every fold."""
     names = ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids", "missing")
     nodes: dict[str, list[Any]] = {name: [] for name in names}
@@ -150,7 +180,10 @@ def _trees(boosters: Sequence[lightgbm.Booster], n_targets: int = 1, of: Sequenc
     tree_id = 0
     for i, booster in enumerate(boosters):
         for place, tree in enumerate(booster.dump_model()["tree_info"]):
+            first = len(nodes["featureids"])
             _walk(tree["tree_structure"], tree_id, nodes, leaves)
+            if columns is not None:
+                nodes["featureids"][first:] = columns[i][nodes["featureids"][first:]].tolist()
             target = place % n_targets if of is None else of[i]
             targets += [target] * (len(leaves["treeids"]) - len(targets))
             tree_id += 1

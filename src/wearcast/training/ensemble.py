@@ -293,11 +293,13 @@ def in_order(values: NDArray[Any], at: NDArray[np.int64], rows: NDArray[np.int64
 def _weights(
     ensemble: Ensemble, said: dict[str, NDArray[Any]], task: Task, fleet: Fleet, rows: NDArray[np.int64]
 ) -> dict[str, float]:
-    """Weight of each member; every unit counts alike."""
+    """Weight of each member; every unit counts alike, and readings far from the end do not: any member knows them."""
     if ensemble.combine == "mean" or len(said) == 1:
         return dict.fromkeys(said, 1 / len(said))
-    errors = np.stack([task.errors(raw, fleet, rows) for raw in said.values()])
-    _, unit, count = np.unique(fleet.row_unit[rows], return_inverse=True, return_counts=True)
+    near = ~task.far(task.answers(fleet).at(rows)[0])
+    near = near if near.any() else ~near
+    errors = np.stack([task.errors(raw[near], fleet, rows[near]) for raw in said.values()])
+    _, unit, count = np.unique(fleet.row_unit[rows[near]], return_inverse=True, return_counts=True)
     choose = stacked_weights if ensemble.combine == "stacked" else inverse_error_weights
     return dict(zip(said, choose(errors, 1 / count[unit]).tolist(), strict=True))
 

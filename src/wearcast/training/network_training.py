@@ -26,6 +26,7 @@ from wearcast.errors import ConfigError, TrainingError
 from wearcast.fleet import Fleet
 from wearcast.inference.engine import moments
 from wearcast.labels import Labels
+from wearcast.models.folds import few_of
 from wearcast.models.network import ForecastNetwork
 from wearcast.models.quantile import HorizonHead
 from wearcast.models.spec import Inputs, Network
@@ -267,14 +268,8 @@ def _labelled(
     if most is not None:
         rows = thinned(rows, labels, most)
     if far_share < 1:
-        far = task.far(labels.at(rows)[0])
-        rows = np.sort(np.concatenate([rows[~far], _evenly(rows[far], far_share)]))
+        rows = rows[few_of(task.far(labels.at(rows)[0]), far_share)]
     return LabelledWindows(Windows(preprocessing.transform(fleet), experiment.window, rows), labels)
-
-
-def _evenly(rows: NDArray[np.int64], share: float) -> NDArray[np.int64]:
-    """So large a share of the rows, evenly spaced."""
-    return np.asarray(rows[np.diff(np.floor(np.arange(len(rows) + 1) * share)) > 0])
 
 
 def thinned(rows: NDArray[np.int64], labels: Labels, most: int) -> NDArray[np.int64]:

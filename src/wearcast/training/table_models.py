@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wearcast.features import SignalFeatures
-from wearcast.inference.tables import table_columns
+from wearcast.inference.tables import sensor_blocks, table_columns
 from wearcast.models import EnvelopeEvidence, LightGbm
 from wearcast.models.curves import interpolate
 from wearcast.models.envelope_evidence import EvidenceLayout, cross_fit_evidence, evidence_graph
+from wearcast.models.folds import few_of
 from wearcast.models.gradient_boosting import cross_fit
 from wearcast.models.tree_classes import cross_fit_classes
 from wearcast.models.tree_graph import class_graph, tree_graph
@@ -36,9 +37,12 @@ def learn_trees(spec: LightGbm, lesson: Lesson) -> TableModel:
 
 
 def _lives(spec: LightGbm, lesson: Lesson, task: RulTask) -> TableModel:
+    blocks = sensor_blocks(lesson.preprocessing) if spec.wear_indices else None
+    far_share = lesson.experiment.trainer.far_share
     fitted = cross_fit(
         spec, lesson.table, lesson.answer, lesson.known, lesson.unit, grid=task.grid, max_rul=task.target.max_rul,
-        seed=lesson.experiment.seed, folds=lesson.folds(spec.folds), on_fold=lesson.on_fold,
+        seed=lesson.experiment.seed, folds=lesson.folds(spec.folds), blocks=blocks,
+        learnt=few_of(task.far(lesson.answer), far_share), on_fold=lesson.on_fold,
     )  # fmt: skip
     raw = interpolate(fitted.out_of_fold, fitted.knots, fitted.curves)
     graph = tree_graph(fitted, lesson.table.shape[1])

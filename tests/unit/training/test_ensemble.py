@@ -12,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 from tests.fixtures.bundles import TrainedEnsemble, lives, small_ensemble, training_fleet
 from tests.fixtures.experiments import make_experiment
+from tests.fixtures.fleets import make_fleet
 
 from wearcast import load_bundle, train
 from wearcast.bundle import EnsembleManifest
@@ -20,6 +21,7 @@ from wearcast.evaluation import evaluate
 from wearcast.target import RulTarget
 from wearcast.training import ensemble as ensemble_module
 from wearcast.training import one_model
+from wearcast.training.tasks import RulTask, task_for
 from wearcast.windows import split_folds
 
 
@@ -60,6 +62,24 @@ def test_stacked_is_no_worse_than_its_best_member_on_what_was_not_seen(ensemble:
     manifest = ensemble.manifest
     best = min(figures["validation_rmse_capped"] for figures in manifest.members.values())
     assert manifest.metrics["validation_rmse_capped"] <= best * 1.05
+
+
+def test_readings_far_from_the_end_have_no_say_in_the_weights():
+    """One member is right where lives can be told apart, the other where all of them are long."""
+    fleet = make_fleet(units=4, cycles=60)
+    ensemble = small_ensemble()
+    task = task_for(ensemble.first, fleet)
+    assert isinstance(task, RulTask)
+    rows, rul = np.arange(fleet.n_rows), fleet.rul()[0]
+    far = task.far(rul)
+    assert 0 < far.sum() < len(far)
+
+    def said(wrong: np.ndarray) -> np.ndarray:
+        return (task.grid < np.where(wrong, rul / 4, rul)[:, None]).astype(np.float32)
+
+    members = {"near": said(far), "far": said(~far)}
+    weights = ensemble_module._weights(ensemble, members, task, fleet, rows)
+    assert weights == pytest.approx({"near": 1.0, "far": 0.0}, abs=1e-6)
 
 
 def test_it_is_evaluated_and_its_models_can_be_used_alone(ensemble: TrainedEnsemble):
