@@ -145,6 +145,10 @@ def test_acts_of_an_admin_are_in_the_audit(secured: Secured) -> None:
     audit = Audit(engine)
     last = audit.entries()[-1]
     assert (last.who, last.act, last.origin, last.result) == (secured.admin.id, "logs.levels", "127.0.0.1", "done")
+    unknown = {"levels": {"wearcast.service.cash": "info"}}
+    assert secured.ask("PUT", "/v1/logs/levels", token, json=unknown).status_code == 422
+    last = audit.entries()[-1]
+    assert (last.act, last.result, last.reason) == ("logs.levels", "refused", "no logger of this name")
     assert audit.verify(number=last.number, hash=last.hash) == []
     engine.dispose()
 

@@ -138,6 +138,8 @@ def test_pages_of_jobs_follow_each_other(ask: Ask, body: dict[str, Any]) -> None
     ids = [job["id"] for page in (first, second) for job in page["jobs"]]
     assert len(first["jobs"]) == 2
     assert len(set(ids)) == len(ids)
+    every = len(ask("GET", "/v1/batch").json()["jobs"])
+    assert ask("GET", f"/v1/batch?limit={every}").json()["next"] is None, "a page that is just full is the last"
 
 
 @pytest.mark.parametrize(

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-import orjson
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from wearcast.errors import WearcastError
 from wearcast.registry.records import is_name
 from wearcast.service.context import service_of
 from wearcast.service.openapi import HotRoute, body, problems
-from wearcast.service.problems import Problem, as_problem
+from wearcast.service.problems import Problem
 from wearcast.service.promotion import promoted, rolled_back
-from wearcast.service.routes.forecast import content_kind
+from wearcast.service.routes.acts import audited
+from wearcast.service.routes.bodies import json_answer, json_body
 
 if TYPE_CHECKING:
-    from wearcast.service.audit import Result
     from wearcast.service.context import Service
     from wearcast.service.served import Served
     from wearcast.service.settings import Settings
@@ -139,7 +137,7 @@ _SPLIT: TypeAdapter[SplitRequest] = TypeAdapter(SplitRequest)
 )
 async def promote(request: Request) -> Response:
     """Through the gate of the registry; audited. The answer comes when this process has loaded it."""
-    asked = _PROMOTE.validate_json(await _body(request))
+    asked = await json_body(request, _PROMOTE)
     reference = f"{_name(request)}/{asked.version}"
 
     def move(settings: Settings, who: str) -> dict[str, Any]:
@@ -157,7 +155,7 @@ async def promote(request: Request) -> Response:
 )
 async def rollback(request: Request) -> Response:
     """What the alias stood for before the last promotion; audited. The answer comes when this process has loaded it."""
-    asked = _ROLLBACK.validate_json(await _body(request) or b"{}")
+    asked = await json_body(request, _ROLLBACK, empty=b"{}")
     name = _name(request)
 
     def move(settings: Settings, who: str) -> dict[str, Any]:
@@ -175,7 +173,7 @@ async def rollback(request: Request) -> Response:
 async def refresh(request: Request) -> Response:
     """As happens every `models.refresh_s` by itself; versions that could not be loaded are tried again."""
     service = service_of(request)
-    changed = await _audited(request, "deployment.refresh", _served(service), service.deployment.refresh())
+    changed = await audited(request, "deployment.refresh", _served(service), service.deployment.refresh())
     return _answer(service, changed)
 
 
@@ -187,7 +185,7 @@ async def refresh(request: Request) -> Response:
 )
 async def split(request: Request) -> Response:
     """Holds for this challenger, also after a restart and in other processes; the next one begins as settings say."""
-    asked = _SPLIT.validate_json(await _body(request))
+    asked = await json_body(request, _SPLIT)
     service = service_of(request)
     before = service.deployment.status()
     after = before.split
@@ -197,7 +195,7 @@ async def split(request: Request) -> Response:
         after = replace(after, shadow=asked.shadow)
     subject = "none" if before.challenger is None else before.challenger.reference
     reason = f"challenger_share {after.share:g}, shadow {after.shadow}"
-    await _audited(
+    await audited(
         request, "deployment.split", subject, service.deployment.set_split(after, version=asked.version), reason
     )
     return _answer(service, after != before.split)
@@ -214,7 +212,7 @@ async def _moved(request: Request, act: str, subject: str, move: Move, reason: s
         _check_served(service, subject.partition("/")[0])
         return await asyncio.to_thread(move, service.settings, who)
 
-    said = await _audited(request, act, subject, moving(), reason or "")
+    said = await audited(request, act, subject, moving(), reason or "")
     changed = await service.deployment.refresh()
     return _answer(service, changed, said)
 
@@ -232,23 +230,6 @@ def _check_served(service: Service, name: str) -> None:
         raise Problem.at("unknown-model", "name", f"no model {name[:80]!r} is served here", f"there is {reference}")
 
 
-async def _audited(request: Request, act: str, subject: str, doing: Awaitable[T], reason: str = "") -> T:
-    """Do something and write down who did, and how it ended; where that cannot be written down, the request fails."""
-    service = service_of(request)
-    who, origin = request.state.principal.client, request.state.client_address
-    try:
-        done = await doing
-    except (Problem, WearcastError) as error:
-        problem = as_problem(error)
-        result: Result = "refused" if problem.status < 500 else "failed"
-        await asyncio.to_thread(
-            service.audit.record, who, act, subject, origin=origin, result=result, reason=problem.detail
-        )
-        raise
-    await asyncio.to_thread(service.audit.record, who, act, subject, origin=origin, result="done", reason=reason)
-    return done
-
-
 def _answer(service: Service, changed: bool, registry: dict[str, Any] | None = None) -> Response:
     status = service.deployment.status()
     content = {
@@ -263,7 +244,7 @@ def _answer(service: Service, changed: bool, registry: dict[str, Any] | None = N
         "broken": [broken.reference for broken in status.broken],
         "registry": registry,
     }
-    return Response(orjson.dumps(content), media_type="application/json")
+    return json_answer(content)
 
 
 def _arm(served: Served | None) -> dict[str, str] | None:
@@ -282,10 +263,3 @@ def _name(request: Request) -> str:
     if not is_name(name) or name.startswith("-"):
         raise Problem.at("unknown-model", "name", f"{name[:80]!r} is not the name of a model")
     return name
-
-
-async def _body(request: Request) -> bytes:
-    content = await request.body()
-    if content:
-        content_kind(request, arrow=False)
-    return content

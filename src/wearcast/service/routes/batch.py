@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-import orjson
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
@@ -18,6 +17,7 @@ from wearcast.service.jobtable import Job
 from wearcast.service.openapi import ARROW, HotRoute, body, problems
 from wearcast.service.parsing import read_every
 from wearcast.service.problems import Problem
+from wearcast.service.routes.bodies import JSON, json_answer, page_limit, page_parameters, uncompressed_kind
 from wearcast.service.schemas import ForecastRequest
 
 __all__ = ["router"]
@@ -25,7 +25,7 @@ __all__ = ["router"]
 router = APIRouter(route_class=HotRoute, tags=["batch"])
 
 PARQUET, CSV = "application/vnd.apache.parquet", "text/csv"
-IN: dict[str, InputForm] = {"application/json": "json", ARROW: "arrow", PARQUET: "parquet", CSV: "csv"}
+IN: dict[str, InputForm] = {JSON: "json", ARROW: "arrow", PARQUET: "parquet", CSV: "csv"}
 OUT: dict[ResultForm, str] = {
     "parquet": PARQUET,
     "arrow": "application/vnd.apache.arrow.file",
@@ -112,48 +112,36 @@ async def send(request: Request) -> Response:
     if model is not None and not 0 < len(model) <= 256:
         raise Problem.at("bad-input", "model", "expected 1 to 256 characters", "such as pumps@challenger")
     job = await service.jobs.submit(request.state.principal.client, request.stream(), form, model=model, every=step)
-    return _json(_told(job), 202, {"location": f"/v1/batch/{job.id}"})
+    return json_answer(_told(job), 202, {"location": f"/v1/batch/{job.id}"})
 
 
 def _form(request: Request) -> InputForm:
-    headers = request.headers
-    if headers.get("content-encoding", "identity").lower() != "identity":
-        raise Problem("unsupported-media-type", "compressed bodies are not read; send it without Content-Encoding")
-    kind = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    kind = uncompressed_kind(request)
     if kind not in IN:
         raise Problem("unsupported-media-type", f"the body is {kind[:80]!r}; send {', '.join(IN)}")
     return IN[kind]
-
-
-_LIST = [
-    {"name": "before", "in": "query", "schema": {"type": "string"}, "description": "`next` of the page before."},
-    {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": PAGE}},
-]
 
 
 @router.get(
     "/v1/batch",
     summary="Your jobs",
     responses={200: {"model": JobsAnswer}, **problems(422)},
-    openapi_extra={"parameters": _LIST},
+    openapi_extra={"parameters": page_parameters("before", PAGE, "Jobs")},
 )
 async def newest(request: Request) -> Response:
     """Your jobs, the newest first; with the scope `admin`, those of all clients."""
-    query = request.query_params
-    limit, before = query.get("limit", str(PAGE)), query.get("before")
-    if not (limit.isascii() and limit.isdigit() and len(limit) < 4 and 1 <= int(limit) <= PAGE):
-        raise Problem.at("bad-input", "limit", f"expected a whole number from 1 to {PAGE}")
+    limit, before = page_limit(request, PAGE), request.query_params.get("before")
     if before is not None and not 0 < len(before) <= 64:
         raise Problem.at("bad-input", "before", "expected what `next` of a page said")
-    found = await service_of(request).jobs.newest(_owner(request), before=before, limit=int(limit))
-    following = found[-1].id if len(found) == int(limit) else None
-    return _json({"jobs": [_told(job) for job in found], "next": following})
+    found = await service_of(request).jobs.newest(_owner(request), before=before, limit=limit + 1)
+    page, more = found[:limit], len(found) > limit
+    return json_answer({"jobs": [_told(job) for job in page], "next": page[-1].id if more else None})
 
 
 @router.get("/v1/batch/{id}", summary="How far a job is", responses={200: {"model": JobAnswer}, **problems(404)})
 async def one(request: Request) -> Response:
     """State and progress."""
-    return _json(_told(await service_of(request).jobs.get(request.path_params["id"], _owner(request))))
+    return json_answer(_told(await service_of(request).jobs.get(request.path_params["id"], _owner(request))))
 
 
 @router.delete(
@@ -168,7 +156,7 @@ async def one(request: Request) -> Response:
 async def cancel(request: Request) -> Response:
     """A job that has not ended is cancelled; one that has is deleted with its result."""
     job = await service_of(request).jobs.cancel(request.path_params["id"], _owner(request))
-    return Response(status_code=204) if job is None else _json(_told(job))
+    return Response(status_code=204) if job is None else json_answer(_told(job))
 
 
 @router.get(
@@ -237,7 +225,3 @@ def _moment(seconds: float | None) -> str | None:
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _json(content: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(content), status, headers, "application/json")

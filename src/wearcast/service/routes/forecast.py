@@ -18,6 +18,7 @@ from wearcast.service.forecasting import Part, accepted, all_answered, assigned,
 from wearcast.service.openapi import ARROW, HotRoute, body, problems
 from wearcast.service.parsing import Asked, RequestLimits, read_every, read_forecast
 from wearcast.service.problems import Problem
+from wearcast.service.routes.bodies import JSON, content_kind
 from wearcast.service.schemas import ForecastAnswer, ForecastRequest
 from wearcast.service.tables import read_table, write_table
 
@@ -28,7 +29,6 @@ __all__ = ["router"]
 
 router = APIRouter(route_class=HotRoute, tags=["forecast"])
 
-JSON = "application/json"
 _LARGE_BODY = 1 << 18
 """Bodies from here on are read in a thread, so that small requests do not wait for them."""
 
@@ -96,24 +96,6 @@ def limits_of(service: Service) -> RequestLimits:
     """What one request may have."""
     limits = service.settings.limits
     return RequestLimits(units=limits.units, rows=limits.rows)
-
-
-def content_kind(request: Request, *, arrow: bool = True) -> str:
-    """The format of the body.
-
-    Raises:
-        Problem: it is not read here.
-    """
-    headers = request.headers
-    if headers.get("content-encoding", "identity").lower() != "identity":
-        raise Problem("unsupported-media-type", "compressed bodies are not read; send it without Content-Encoding")
-    kind = headers.get("content-type", JSON).partition(";")[0].strip().lower()
-    if kind == JSON or kind.endswith("+json"):
-        return JSON
-    if arrow and kind == ARROW:
-        return ARROW
-    known = f"{JSON} or {ARROW}" if arrow else JSON
-    raise Problem("unsupported-media-type", f"the body is {kind[:80]!r}; send {known}")
 
 
 def wants_arrow(request: Request) -> bool:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
-import orjson
 from fastapi import APIRouter
 from pydantic import Field, TypeAdapter
 from starlette.requests import Request
@@ -16,6 +14,8 @@ from wearcast.service import health
 from wearcast.service.context import service_of
 from wearcast.service.openapi import HotRoute, body, problems
 from wearcast.service.problems import Problem
+from wearcast.service.routes.acts import audited
+from wearcast.service.routes.bodies import json_answer, json_body
 from wearcast.service.settings import LogLevel
 
 __all__ = ["router"]
@@ -95,14 +95,10 @@ class LogLevels(Strict):
 _LOG_LEVELS = TypeAdapter(LogLevels)
 
 
-def _json(content: object, status: int = 200) -> Response:
-    return Response(orjson.dumps(content), status, media_type="application/json")
-
-
 @router.get("/health/live", summary="Whether the process answers", responses={200: {"model": Alive}})
 async def live(_: Request) -> Response:
     """Answers as long as the event loop turns; a restart is the remedy when it does not."""
-    return _json({"status": "alive"})
+    return json_answer({"status": "alive"})
 
 
 @router.get(
@@ -113,13 +109,13 @@ async def live(_: Request) -> Response:
 async def readiness(request: Request) -> Response:
     """503 while no model is loaded, the database does not answer, or the process is about to end."""
     reason = await health.ready(service_of(request))
-    return _json({"status": reason}, 200 if reason == "ready" else 503)
+    return json_answer({"status": reason}, 200 if reason == "ready" else 503)
 
 
 @router.get("/health/detail", summary="All there is to know of the service", responses={200: {"model": Detail}})
 async def detail(request: Request) -> Response:
     """Models, dependencies with their breakers, disks, queue, jobs, and why the service is degraded."""
-    return _json(await health.detail(service_of(request)))
+    return json_answer(await health.detail(service_of(request)))
 
 
 @router.get(
@@ -142,23 +138,26 @@ async def metrics(request: Request) -> Response:
 async def levels(request: Request) -> Response:
     """The loggers that have a level of their own."""
     logs = service_of(request).logs
-    return _json({"levels": {} if logs is None else logs.levels()})
+    return json_answer({"levels": {} if logs is None else logs.levels()})
 
 
 @router.put(
     "/v1/logs/levels",
     summary="Change levels while the service runs",
-    responses={200: {"model": LogLevels}, **problems(415, 422)},
+    responses={200: {"model": LogLevels}, **problems(409, 415, 422)},
     openapi_extra=body(LogLevels),
 )
 async def change_levels(request: Request) -> Response:
     """Hold until the process ends or they are changed again; audited."""
     service = service_of(request)
-    wanted = _LOG_LEVELS.validate_json(await request.body()).levels
-    if service.logs is None:
-        raise Problem("conflict", "the process that runs this service keeps the logs to itself")
-    service.logs.change(wanted)
+    wanted = (await json_body(request, _LOG_LEVELS)).levels
+
+    async def changed() -> dict[str, LogLevel]:
+        """The levels after it."""
+        if service.logs is None:
+            raise Problem("conflict", "the process that runs this service keeps the logs to itself")
+        service.logs.change(wanted)
+        return service.logs.levels()
+
     said = ", ".join(f"{name}={level}" for name, level in wanted.items())
-    who, origin = request.state.principal.client, request.state.client_address
-    await asyncio.to_thread(service.audit.record, who, "logs.levels", said, origin=origin, result="done")
-    return _json({"levels": service.logs.levels()})
+    return json_answer({"levels": await audited(request, "logs.levels", said, changed())})

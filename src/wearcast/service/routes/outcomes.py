@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import orjson
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.config import JsonDict
@@ -18,7 +17,7 @@ from wearcast.service.forecasting import accepted
 from wearcast.service.openapi import HotRoute, body, problems
 from wearcast.service.outcomes import as_json
 from wearcast.service.problems import Problem
-from wearcast.service.routes.forecast import content_kind
+from wearcast.service.routes.bodies import json_answer, json_body
 from wearcast.service.schemas import UnitId
 
 __all__ = ["router"]
@@ -142,13 +141,12 @@ _REQUEST: TypeAdapter[OutcomesRequest] = TypeAdapter(OutcomesRequest)
 async def tell(request: Request) -> Response:
     """May be sent again; what contradicts something that was told before is refused, and nothing is recorded then."""
     service = service_of(request)
-    content_kind(request, arrow=False)
-    asked = _REQUEST.validate_json(await request.body()).outcomes
+    asked = (await json_body(request, _REQUEST)).outcomes
     clock = accepted(service).is_clock
     events = [_event(outcome, clock, f"outcomes[{i}]") for i, outcome in enumerate(asked)]
     recorded, repeated = await service.outcomes.add(events, request.state.principal.client)
     request.state.unit_count = len({event.unit for event in events})
-    return _json({"recorded": recorded, "repeated": repeated})
+    return json_answer({"recorded": recorded, "repeated": repeated})
 
 
 def _event(outcome: Outcome, clock: bool, place: str) -> Event:
@@ -196,8 +194,4 @@ async def comparison(request: Request) -> Response:
         if value is not None and not 0 < len(value) <= 256:
             raise Problem.at("bad-input", name, "expected 1 to 256 characters")
     found = await service_of(request).outcomes.compare(**given)
-    return _json(as_json(found))
-
-
-def _json(content: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(content), media_type="application/json")
+    return json_answer(as_json(found))

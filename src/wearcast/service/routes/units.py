@@ -19,7 +19,8 @@ from wearcast.service.history import History, told_time
 from wearcast.service.openapi import HotRoute, body, problems
 from wearcast.service.parsing import check_unit, read_readings
 from wearcast.service.problems import Problem
-from wearcast.service.routes.forecast import JSON, content_kind, limits_of, noted
+from wearcast.service.routes.bodies import JSON, content_kind, page_limit, page_parameters
+from wearcast.service.routes.forecast import limits_of, noted
 from wearcast.service.schemas import ReadingsAnswer, ReadingsRequest, UnitAnswer, Units
 
 __all__ = ["router"]
@@ -36,15 +37,6 @@ _UNIT = {
     "description": "Id of the unit.",
     "example": "pump-7",
 }
-_PAGE = [
-    {"name": "after", "in": "query", "schema": {"type": "string"}, "description": "`next` of the page before."},
-    {
-        "name": "limit",
-        "in": "query",
-        "schema": {"type": "integer", "minimum": 1, "maximum": MOST_LISTED, "default": 100},
-        "description": "Units of a page.",
-    },
-]
 
 
 @router.post(
@@ -87,20 +79,16 @@ async def add_readings(request: Request) -> Response:
 @router.get(
     "/v1/units",
     summary="List the units whose readings are kept",
-    openapi_extra={"parameters": _PAGE},
+    openapi_extra={"parameters": page_parameters("after", MOST_LISTED, "Units")},
     responses={200: {"model": Units}, **problems(422)},
 )
 async def list_units(request: Request) -> Response:
     """List units by name, some at a time."""
-    query = request.query_params
-    limit = query.get("limit", "100")
-    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= MOST_LISTED):
-        raise Problem.at("bad-input", "limit", f"expected a number from 1 to {MOST_LISTED}, got {limit[:20]!r}")
-    after = query.get("after", "")
+    limit, after = page_limit(request, MOST_LISTED), request.query_params.get("after", "")
     if after:
         check_unit(after, "after")
-    found = await asyncio.to_thread(service_of(request).histories.listed, after, int(limit) + 1)
-    page, more = found[: int(limit)], len(found) > int(limit)
+    found = await asyncio.to_thread(service_of(request).histories.listed, after, limit + 1)
+    page, more = found[:limit], len(found) > limit
     told = {"units": [_told(one) for one in page], "next": page[-1].unit if more else None}
     return Response(orjson.dumps(told, option=JSON_OPTIONS), media_type=JSON)
 
