@@ -28,6 +28,7 @@ class Gated:
     bundle: Bundle
     gate: threading.Event = field(default_factory=threading.Event)
     asked: list[tuple[Any, ...]] = field(default_factory=list)
+    threads: list[int] = field(default_factory=list)
     fails_for: Any = None
 
     def __getattr__(self, name: str) -> Any:
@@ -35,6 +36,7 @@ class Gated:
 
     def predict(self, history: Readings, *, every: int | None = None) -> Any:
         self.asked.append(history.units)
+        self.threads.append(threading.get_ident())
         assert self.gate.wait(10)
         if self.fails_for is not None and any((values == self.fails_for).any() for values in history.columns.values()):
             raise FleetError("these readings are of no use", where=f"unit {history.units[0]}")
@@ -273,3 +275,71 @@ def test_who_observes_is_told(gated: Gated) -> None:
     ((windows, seconds),) = told
     assert windows == 2
     assert 0 < seconds == scorer.busy_s
+
+
+# ------------------------------------------------------------------ moments
+
+
+async def one_and_then_three(scorer: Scorer, model: Served, gated: Gated) -> list[Any]:
+    """A first request, by which the scorer learns how long a forecast takes, and three that come together."""
+
+    def ask(unit: str, value: float = 1.0) -> Coroutine[Any, Any, Any]:
+        return scorer.score(model, [readings(unit, gated.bundle, value=value)], deadline_s=10)
+
+    gated.gate.set()
+    await ask("first")
+    while not scorer._resting:
+        await asyncio.sleep(0.001)
+    return await asyncio.gather(*(ask(unit, 13.0 if unit == "c" else 1.0) for unit in "abc"), return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("moment_s", "batch_wait_ms", "in_the_loop"),
+    [(10.0, 0.0, True), (0.0, 0.0, False), (1e-9, 0.0, False), (10.0, 1.0, False)],
+    ids=["a moment", "switched off", "longer than a moment", "waits for company"],
+)
+def test_a_moment_is_scored_by_the_loop_once_it_is_known_to_be_one(
+    gated: Gated, moment_s: float, batch_wait_ms: float, in_the_loop: bool
+) -> None:
+    scorer = Scorer(moment_s=moment_s, batch_wait_ms=batch_wait_ms)
+    found = run(one_and_then_three(scorer, served(gated), gated))
+    scorer.close()
+    assert [one.offsets[-1] for one in found] == [1, 1, 1]
+    first, *later = gated.threads
+    assert first != threading.get_ident(), "nobody knew how long it would take"
+    assert {thread == threading.get_ident() for thread in later} == {in_the_loop}
+    if in_the_loop:
+        assert gated.asked[1:] == [("a", "b", "c")], "what came together is one batch there, too"
+
+
+def test_a_bad_request_in_the_loop_is_its_own(gated: Gated) -> None:
+    gated.fails_for = 13.0
+    scorer = Scorer(moment_s=10.0)
+    a, b, c = run(one_and_then_three(scorer, served(gated), gated))
+    scorer.close()
+    assert (a.offsets[-1], b.offsets[-1]) == (1, 1)
+    assert isinstance(c, Problem)
+    assert c.slug == "unusable"
+
+
+def test_while_the_thread_works_the_loop_leaves_it_the_next(gated: Gated) -> None:
+    scorer = Scorer(moment_s=10.0)
+
+    async def story() -> None:
+        gated.gate.set()
+        await scorer.score(served(gated), [readings("known", gated.bundle)], deadline_s=10)
+        gated.gate.clear()
+        scorer._known = False
+        slow = asyncio.create_task(scorer.score(served(gated), [readings("slow", gated.bundle)], deadline_s=10))
+        while len(gated.asked) < 2:
+            await asyncio.sleep(0.001)
+        scorer._known = True
+        behind = asyncio.create_task(scorer.score(served(gated), [readings("behind", gated.bundle)], deadline_s=10))
+        await queued(scorer, 1)
+        gated.gate.set()
+        await asyncio.gather(slow, behind)
+
+    run(story())
+    scorer.close()
+    assert gated.asked == [("known",), ("slow",), ("behind",)]
+    assert threading.get_ident() not in gated.threads

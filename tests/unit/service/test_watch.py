@@ -7,6 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.testing import capture_logs
 
@@ -15,7 +17,7 @@ from wearcast.service.access import Rule
 from wearcast.service.lifecycle import Lifecycle
 from wearcast.service.metrics import Metrics
 from wearcast.service.problems import Problem
-from wearcast.service.watch import Deadline, Watch
+from wearcast.service.watch import Deadline, Direct, Watch
 
 
 class Watched:
@@ -178,3 +180,69 @@ def test_a_route_may_have_its_own_time() -> None:
     assert answer.status_code == 504
     answer, _ = deadline(answering()).get()
     assert answer.text == "whole"
+
+
+# ------------------------------------------------------------------ directly
+
+
+async def asked(app: ASGIApp, scope: dict[str, Any]) -> list[Any]:
+    """What an application sends in answer to a body of two parts."""
+    parts: list[dict[str, Any]] = [
+        {"type": "http.request", "body": b"ab", "more_body": True},
+        {"type": "http.request", "body": b"c"},
+    ]
+    sent: list[Any] = []
+
+    async def receive() -> Message:
+        return parts.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    return sent
+
+
+def direct_scope(method: str = "POST", path: str = "/v1/forecast", *, rule: bool = True) -> dict[str, Any]:
+    state = {"rule": Rule(method, path, "forecast", "forecast")} if rule else {}
+    return {"type": "http", "method": method, "path": path, "headers": [], "query_string": b"x=1", "state": state}
+
+
+async def echo(request: Request) -> Response:
+    return PlainTextResponse(f"{(await request.body()).decode()} {request.query_params['x']} {request.state.rule.path}")
+
+
+def test_what_is_asked_most_is_called_at_once() -> None:
+    app = Direct(failing(AssertionError("the routes are not asked")), {("POST", "/v1/forecast"): echo})
+    start, body = asyncio.run(asked(app, direct_scope()))
+    assert (start["status"], body["body"]) == (200, b"abc 1 /v1/forecast")
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        direct_scope("GET"),
+        direct_scope(path="/v1/units"),
+        direct_scope(rule=False),
+        {"type": "lifespan", "state": {}},
+    ],
+    ids=["another method", "another path", "no rule", "no request"],
+)
+def test_all_else_goes_to_the_routes(scope: dict[str, Any]) -> None:
+    async def refused(request: Request) -> Response:
+        raise AssertionError("not asked for")
+
+    sent = asyncio.run(asked(Direct(answering(), {("POST", "/v1/forecast"): refused}), scope))
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+
+
+def test_a_problem_of_what_is_called_at_once_is_answered_by_the_watch() -> None:
+    async def refusing(request: Request) -> Response:
+        raise Problem("unknown-model", "no such model is loaded")
+
+    async def ruled(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["rule"] = Rule("GET", "/v1/forecast", "forecast", "forecast")
+        await Direct(answering(), {("GET", "/v1/forecast"): refusing})(scope, receive, send)
+
+    answer, _ = Watched(ruled).get()
+    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/unknown-model")
