@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from tests.fixtures.bundles import KINDS, TrainedByKind, lives
 from tests.fixtures.fleets import make_fleet
 
-import wearcast.bundle as bundle_module
+import wearcast.bundle.folder as folder_module
 from wearcast import load_bundle, train
-from wearcast.bundle import ModelManifest, write_bundle
+from wearcast.bundle import SCHEMA_VERSION, ModelManifest, write_bundle
 from wearcast.errors import BundleCorruptError, BundleError, BundleVersionError
 from wearcast.training import Experiment
 
@@ -183,7 +183,7 @@ def test_a_graph_that_is_none_is_the_bundles_fault(copied: Path):
 
 
 def test_a_newer_schema_is_refused_for_its_version(copied: Path):
-    change_manifest(copied, schema_version=bundle_module.SCHEMA_VERSION + 1, new_field=1)
+    change_manifest(copied, schema_version=SCHEMA_VERSION + 1, new_field=1)
     with pytest.raises(BundleVersionError, match="schema version 4, this Wearcast reads up to 3") as caught:
         load_bundle(copied)
     assert "upgrade" in str(caught.value.hint)
@@ -298,7 +298,7 @@ def write_files(place: Path, content: bytes) -> None:
 WRITE = """
 import os, signal, sys
 from pathlib import Path
-import wearcast.bundle as bundle
+import wearcast.bundle.folder as bundle
 place, at = Path(sys.argv[1]), sys.argv[2]
 def die(*_): os.kill(os.getpid(), signal.SIGKILL)
 if at in ('_sync', '_swap', '_exchange', '_sha256'):
@@ -365,7 +365,7 @@ def test_this_file_system_swaps_in_one_step(tmp_path: Path):
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text(name)
-    if not bundle_module._exchange(tmp_path / "one", tmp_path / "other"):
+    if not folder_module._exchange(tmp_path / "one", tmp_path / "other"):
         pytest.skip("renameat2(RENAME_EXCHANGE) is not to be had on this file system")
     assert (tmp_path / "one" / "file").read_text() == "other"
     assert (tmp_path / "other" / "file").read_text() == "one"
@@ -397,7 +397,7 @@ def test_a_living_writer_keeps_its_scratch_directory(tmp_path: Path):
 @pytest.mark.parametrize("exchange", [True, False])
 def test_a_swap_that_fails_puts_the_old_bundle_back(exchange: bool, copied: Path, monkeypatch: pytest.MonkeyPatch):
     if not exchange:
-        monkeypatch.setattr(bundle_module, "_exchange", lambda *_: False)
+        monkeypatch.setattr(folder_module, "_exchange", lambda *_: False)
     rename = Path.rename
 
     def refuse(self: Path, target: Path) -> Path:
@@ -407,7 +407,7 @@ def test_a_swap_that_fails_puts_the_old_bundle_back(exchange: bool, copied: Path
 
     monkeypatch.setattr(Path, "rename", refuse)
     if exchange:
-        monkeypatch.setattr(bundle_module, "_exchange", lambda *_: False)
+        monkeypatch.setattr(folder_module, "_exchange", lambda *_: False)
     with pytest.raises(BundleError, match="cross-device"):
         write_files(copied, b"new")
     load_bundle(copied)
