@@ -10,7 +10,7 @@ from tests.fixtures.mlflow_server import mlflow_server
 from tests.fixtures.registries import NAME, client_of, copy_registry, shared_registry, sqlite_uri
 
 from wearcast import load_bundle
-from wearcast.errors import RegistryError
+from wearcast.errors import NotRegisteredError, RegistryError
 from wearcast.registry.promotion import promote, rollback, weigh
 from wearcast.registry.reading import open_store
 from wearcast.registry.writing import register
@@ -59,14 +59,14 @@ def test_a_server_is_a_registry_like_a_file(
         assert store.model("engines").tags == theirs.tags
         assert store.model("engines").aliases == {alias: str(number) for alias, number in theirs.aliases.items()}
         # What is not there, and what was harmed on the server's disk.
-        for ask in (
-            lambda: store.resolve("engines@nobody"),
-            lambda: store.version("engines", "7"),
-            lambda: store.run("0"),
+        for ask, kind in (
+            (lambda: store.resolve("engines@nobody"), NotRegisteredError),
+            (lambda: store.version("engines", "7"), NotRegisteredError),
+            (lambda: store.run("0"), RegistryError),
         ):
             with pytest.raises(RegistryError) as caught:
                 ask()
-            assert type(caught.value) is RegistryError
+            assert type(caught.value) is kind
         (graph,) = (tmp_path / "served").glob(f"*/{second.version.run_id}/artifacts/model/bundle/model.onnx")
         content = bytearray(graph.read_bytes())
         content[100] ^= 1
