@@ -7,6 +7,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -54,7 +55,8 @@ both = pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
 
 @both
 def test_a_transient_error_is_tried_again_and_nobody_hears_of_it(sync: bool) -> None:
-    service, outside = Flaky(ConnectionResetError(), 5.0), Outside("registry", QUICK)
+    patient = replace(QUICK, budget_s=10.0, attempt_s=0.5)  # a busy machine lets a thread wait
+    service, outside = Flaky(ConnectionResetError(), 5.0), Outside("registry", patient)
     assert ask(outside, service, sync=sync) == "answer"
     assert service.calls == 3
     assert outside.state == "closed"
