@@ -31,7 +31,7 @@ class Optimiser(Strict):
 
 
 class TrainerSpec(Strict):
-    """How long and on what a network is trained. Trees read `far_share` alone, other models without epochs none of it."""
+    """How long and on what a network is trained. Trees read `far_share` alone, other models without epochs nothing."""
 
     max_epochs: int = Field(20, ge=1)
     patience: int = Field(12, ge=1, description="Epochs without a better validation error before stopping.")
