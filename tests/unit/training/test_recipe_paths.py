@@ -171,7 +171,11 @@ def test_a_member_that_asks_for_another_target_or_data_set(tmp_path: Path, own: 
 @pytest.mark.parametrize(
     ("recipe", "assignment", "said"),
     [
-        ("cmapss-fd001-ensemble", "members.x.seed=3", r"there is no member 'x' \(its members are trees, cnn_bilstm\)"),
+        (
+            "cmapss-fd001-ensemble",
+            "members.x.seed=3",
+            r"there is no member 'x' \(its members are trees, cnn_bilstm, tft\)",
+        ),
         ("cmapss-fd001-ensemble", "members.tree.seed=3", r"no member 'tree' \(did you mean 'trees'\? its members"),
         ("cmapss-fd001-tft", "members.x.seed=3", r"one model, it has no members \(--set seed="),
     ],
