@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ class OnnxSession:
 
         options = ort.SessionOptions()
         options.log_severity_level = 3
+        _share_memory()
+        options.add_session_config_entry("session.use_env_allocators", "1")
         if threads is not None:
             options.intra_op_num_threads = threads
         try:
@@ -39,3 +42,12 @@ class OnnxSession:
         """One output of the graph, the first unless named, for the inputs that it names; others are not read."""
         (result,) = self._session.run([output or self.outputs[0]], {name: feeds[name] for name in self.inputs})
         return np.asarray(result, dtype=np.float32)
+
+
+@cache
+def _share_memory() -> None:
+    """Let all graphs of the process work in the same memory: one each would multiply it by an ensemble's models."""
+    import onnxruntime as ort
+
+    place = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    ort.create_and_register_allocator(place, None)
