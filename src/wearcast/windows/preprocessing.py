@@ -269,7 +269,8 @@ class Preprocessing(Strict):
                 channels.missing[block] |= np.isnan(history.column(name, block))
             values[:, n : n + len(masks)] = ~absent[:, masks]
             condition = channels.condition[block] if len(mean) > 1 else 0
-            level = np.asarray((raw - mean[condition]) / sd[condition], dtype=np.float32)
+            with np.errstate(over="ignore", invalid="ignore"):  # beyond single precision is out of range, and clipped
+                level = np.asarray((raw - mean[condition]) / sd[condition], dtype=np.float32)
             level = hold_last(level, history.offsets[channels.unit_of(rows)] - block.start, held)
             held = level[-1]
             level[:, left_out] = 0.0

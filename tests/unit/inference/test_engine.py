@@ -94,6 +94,19 @@ def test_each_flag_says_what_it_should(trained: TrainedByKind):
     assert np.isfinite(forecast.rul).all()
 
 
+@pytest.mark.parametrize("kind", ["cnn_bilstm", "lightgbm"])
+def test_a_reading_beyond_single_precision_once_scaled_is_out_of_range_and_nothing_is_said_to_the_log(
+    trained: TrainedByKind, kind: str
+):
+    source = trained(kind)
+    last = source.fleet.offsets[1:] - 1
+    huge = pl.when(pl.int_range(pl.len()) == last[0]).then(3e38).otherwise(pl.col("s0")).cast(pl.Float32)
+    forecast = source.predict(replace(source.fleet, frame=source.fleet.frame.with_columns(s0=huge)))
+    assert "out_of_range" in forecast.flags[0]
+    assert "out_of_range" not in forecast.flags[1]
+    assert np.isfinite(forecast.rul).all()
+
+
 def test_a_sensor_left_out_changes_the_forecast(trained: TrainedByKind):
     source = trained("lightgbm")
     whole = source.predict(source.fleet, every=1).rul
