@@ -38,7 +38,7 @@ from wearcast.windows import Channels, Windows, WindowSpec
 
 UNITS, CYCLES, SENSORS, CONTEXT, BATCH, HIDDEN = 40, 200, 14, 30, 256, 32
 LEVELS = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
-WANTED = {"loader": 50.0, "training step": 2.5, "forward pass": 2.0}
+WANTED = {"loader": 50.0, "training step": 3.0, "forward pass": 2.0}
 Work = Callable[[], object]
 Times = tuple[float, float]
 
