@@ -82,9 +82,7 @@ def table_columns(preprocessing: Preprocessing, features: StatisticsFeatures | S
     statics = [f"static_{i}" for i in range(preprocessing.n_static)]
     if isinstance(features, SignalFeatures):
         return (*signal_names(features, tuple(sensors)), *preprocessing.context_names, *statics)
-    recent = [] if features.recent_mean is None else ["recent_deviation"]
-    kinds = ("deviation", *recent) if features.deviation else ()
-    deviations = [f"{name}_{kind}" for kind in kinds for name in sensors]
+    deviations = [f"{name}_{kind}" for kind in _deviations(features) for name in sensors]
     return (
         *statistic_names(sensors, features.scales, features.statistics),
         *lag_names(sensors, features.lags),
@@ -96,6 +94,13 @@ def table_columns(preprocessing: Preprocessing, features: StatisticsFeatures | S
     )
 
 
+def _deviations(features: StatisticsFeatures) -> tuple[str, ...]:
+    """How deviations from the healthy start are named, in the order of their columns."""
+    if not features.deviation:
+        return ()
+    return ("deviation",) if features.recent_mean is None else ("deviation", "recent_deviation")
+
+
 def sensor_blocks(preprocessing: Preprocessing) -> SensorBlocks | None:
     """Columns of `table_of` that are linear in the readings, a block of all sensors each; None if there are none.
 
@@ -105,13 +110,12 @@ def sensor_blocks(preprocessing: Preprocessing) -> SensorBlocks | None:
     if not isinstance(features, StatisticsFeatures) or not preprocessing.sensors:
         return None
     kinds = [kind for kind in features.statistics if kind in ("mean", "slope")]
-    deviations = ["deviation", *([] if features.recent_mean is None else ["recent_deviation"])]
     described = [
         *(f"{kind}_{scale}" for scale in features.scales for kind in kinds),
         "last",
         *(f"lag_{steps}" for steps in features.lags),
         *(f"difference_{steps}" for steps in features.differences),
-        *(deviations if features.deviation else ()),
+        *_deviations(features),
     ]
     place = {name: i for i, name in enumerate(table_columns(preprocessing, features))}
     columns = [[place[f"{scale.column}_{what}"] for scale in preprocessing.sensors] for what in described]
