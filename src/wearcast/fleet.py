@@ -27,7 +27,7 @@ def _no_events() -> pl.DataFrame:
     return pl.DataFrame(schema={"unit": pl.Int64, "time": pl.Int64, "kind": pl.String, "mode": pl.String})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fleet:
     """The sensor history of a fleet.
 
@@ -47,6 +47,9 @@ class Fleet:
     events: pl.DataFrame = field(default_factory=_no_events)
     name: str = "fleet"
     notes: tuple[Note, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Fleet {self.name!r} of {self.n_units} units, {self.n_rows} readings, {self.frame}"
 
     # ------------------------------------------------------------------ building
 

@@ -50,9 +50,12 @@ class Moments:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Forecast(Moments):
     """A forecast of any kind."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} of {self.model}, {self.to_frame().drop('model')}"
 
     def to_frame(self) -> pl.DataFrame:
         """One row a unit and time: `unit`, `time`, what is forecast, `flags`, `model`."""
@@ -70,7 +73,7 @@ class Forecast(Moments):
         raise NotImplementedError(f"{type(self).__name__} must define arrays")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class RulForecast(Forecast):
     """The RUL of units, each one calibrated distribution.
 
@@ -112,7 +115,7 @@ class RulForecast(Forecast):
         return replace(super().select(index), distribution=self.distribution[index])
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ClassForecast(Forecast):
     """Class probabilities.
 
@@ -152,7 +155,7 @@ class ClassForecast(Forecast):
         return replace(super().select(index), probability=self.probability[index])
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class SensorForecast(Forecast):
     """Future values of columns.
 

@@ -56,6 +56,13 @@ def test_a_row_says_what_its_distribution_says() -> None:
     assert forecast.to_frame()["flags"][0] == "short_history;missing"
 
 
+def test_printed_it_is_its_table() -> None:
+    text = repr(make_forecast())
+    assert text.startswith("RulForecast of test 1, ")
+    assert "pump 2" in text
+    assert len(text) < 4_000
+
+
 def test_the_expected_rul_is_capped_and_the_quantiles_are_not() -> None:
     forecast = make_forecast((1e5,))
     assert forecast.rul[0] == pytest.approx(125.0, abs=0.2)

@@ -14,22 +14,11 @@ from wearcast.features.derived import Limits
 from wearcast.readings import Readings
 
 
-def as_readings(fleet: Fleet) -> Readings:
-    """The arrays of a fleet."""
-    time = fleet.frame["time"]
-    return Readings(
-        units=fleet.units,
-        offsets=fleet.offsets,
-        time=time.to_numpy() if fleet.time_unit == "cycle" else fleet.microseconds(),
-        columns={name: fleet.column(name) for name in fleet.column_names},
-        time_unit=fleet.time_unit,
-        sampling_rate_hz=fleet.sampling_rate_hz,
-    )
-
-
 def assert_same_forecasts(bundle: Bundle, fleet: Fleet, every: int | None = None) -> None:
     """What is said of the arrays is what is said of the fleet."""
-    wanted, found = (bundle.predict(one, every=every).to_frame() for one in (fleet, as_readings(fleet)))
+    wanted, found = (
+        bundle.predict(one, every=every).to_frame() for one in (fleet, Readings.of(fleet, fleet.column_names))
+    )
     assert found.with_columns(pl.col("unit").cast(wanted["unit"].dtype)).equals(wanted)
 
 
@@ -62,7 +51,7 @@ def test_age_and_time_of_a_clock_are_those_of_the_fleet(time_unit: str) -> None:
     table = pl.DataFrame({"pump": ["a"] * 4 + ["b"] * (len(stamps) - 4), "at": stamps, "flow": np.arange(len(stamps))})
     fleet = Fleet.from_frame(table, unit="pump", time="at", time_unit=time_unit, sensors=["flow"])  # type: ignore[arg-type]
     rows = np.arange(fleet.n_rows)
-    readings = as_readings(fleet)
+    readings = Readings.of(fleet, fleet.column_names)
     np.testing.assert_array_equal(readings.age_at(rows), fleet.age_at(rows))
     assert readings.time_at(rows[2:]).equals(fleet.time_at(rows[2:]))
     assert readings.unit_at(rows).to_list() == fleet.unit_at(rows).cast(pl.String).to_list()
@@ -82,7 +71,9 @@ def test_a_column_is_derived_from_arrays_as_from_a_fleet() -> None:
         columns=("s0", "s1"),
         limits=Limits(column="kind", values={"L": 2.0, "M": 4.0}),
     )
-    wanted, found = (with_derived(one, [wear]).column("wear") for one in (fleet, as_readings(fleet)))
+    wanted, found = (
+        with_derived(one, [wear]).column("wear") for one in (fleet, Readings.of(fleet, fleet.column_names))
+    )
     np.testing.assert_array_equal(found, wanted)
     assert np.isnan(wanted[size[0] + size[1] :]).all(), "a variant without a limit has no value"
     first = slice(0, size[0])

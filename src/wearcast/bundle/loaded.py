@@ -17,7 +17,7 @@ from wearcast.bundle.manifest import EnsembleManifest, ModelManifest, read_manif
 from wearcast.errors import BundleCorruptError, BundleError
 from wearcast.forecast import Forecast
 from wearcast.inference import Engine, OnnxSession, PooledEngine
-from wearcast.inference.outputs import QuantileOutput
+from wearcast.inference.engine import columns_read
 from wearcast.readings import History
 from wearcast.schema import TimeUnit
 
@@ -34,8 +34,8 @@ class Bundle:
     """
 
     path: Path
-    manifest: ModelManifest | EnsembleManifest
-    threads: int | None = field(default=None, compare=False)
+    manifest: ModelManifest | EnsembleManifest = field(repr=False)
+    threads: int | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def models(self) -> tuple[Bundle, ...]:
@@ -63,9 +63,8 @@ class Bundle:
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """Every column that a history must have, those of an ensemble's models together."""
-        output = self.manifest.output
-        read = output.columns if isinstance(output, QuantileOutput) else ()
-        return tuple(dict.fromkeys((*(column for one in self._single for column in one.preprocessing.columns), *read)))
+        each = (columns_read(one.preprocessing, one.output) for one in self._single)
+        return tuple(dict.fromkeys(column for columns in each for column in columns))
 
     @property
     def time_unit(self) -> TimeUnit:

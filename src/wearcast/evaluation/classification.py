@@ -6,7 +6,7 @@ Average precision and ROC after Davis & Goadrich 2006, "The relationship between
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -160,9 +160,9 @@ class ClassEvaluation(Judged):
         known: whether it is known, `(n,)`.
     """
 
-    forecast: ClassForecast
-    answer: NDArray[np.int64]
-    known: Truths
+    forecast: ClassForecast = field(repr=False)
+    answer: NDArray[np.int64] = field(repr=False)
+    known: Truths = field(repr=False)
 
     @property
     def latest(self) -> ClassForecast:

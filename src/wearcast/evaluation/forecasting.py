@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -94,12 +94,12 @@ class ValueEvaluation(Judged):
         sample_rows: those rows of the fleet.
     """
 
-    mae_by_step: NDArray[np.float64]
-    rows: NDArray[np.int64]
-    absolute_error: NDArray[np.float64]
-    n_values: NDArray[np.int64]
-    sample: SensorForecast
-    sample_rows: NDArray[np.int64]
+    mae_by_step: NDArray[np.float64] = field(repr=False)
+    rows: NDArray[np.int64] = field(repr=False)
+    absolute_error: NDArray[np.float64] = field(repr=False)
+    n_values: NDArray[np.int64] = field(repr=False)
+    sample: SensorForecast = field(repr=False)
+    sample_rows: NDArray[np.int64] = field(repr=False)
 
     @property
     def latest(self) -> SensorForecast:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +31,7 @@ class Judged:
     """
 
     record: Record
-    fleet: Fleet
+    fleet: Fleet = field(repr=False)
     metrics: Mapping[str, Any]
     n_windows: int
     n_scored: int

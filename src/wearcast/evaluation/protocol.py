@@ -13,7 +13,7 @@ Units whose end of life is not known are forecast but not scored, and the result
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -210,14 +210,14 @@ class Evaluation(Record):
     """
 
     protocol: ProtocolName
-    fleet: Fleet
-    forecast: RulForecast
-    true_rul: Floats
+    fleet: Fleet = field(repr=False)
+    forecast: RulForecast = field(repr=False)
+    true_rul: Floats = field(repr=False)
     metrics: Mapping[str, Value]
-    prognostics: tuple[UnitPrognosis, ...]
-    conditions: tuple[ConditionCoverage, ...]
-    unit_coverage: UnitCoverage | None
-    calibration: CalibrationCurve | None
+    prognostics: tuple[UnitPrognosis, ...] = field(repr=False)
+    conditions: tuple[ConditionCoverage, ...] = field(repr=False)
+    unit_coverage: UnitCoverage | None = field(repr=False)
+    calibration: CalibrationCurve | None = field(repr=False)
 
     @property
     def record(self) -> Record:

@@ -18,7 +18,7 @@ from wearcast.inference.tables import flat_signal, table_of
 from wearcast.readings import History
 from wearcast.windows import Channels, Preprocessing, Windows, WindowSpec
 
-__all__ = ["Engine", "forecast_rows", "last_known", "last_read", "moments"]
+__all__ = ["Engine", "columns_read", "forecast_rows", "last_known", "last_read", "moments"]
 
 BATCH = 512
 
@@ -58,6 +58,11 @@ class Engine:
             model=self.model,
         )
         return self.output.forecast(self.raw(channels, rows), moments, last_read(self.output, history, rows))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column that a history must have."""
+        return columns_read(self.preprocessing, self.output)
 
     def rows(self, history: History, every: int | None = 1) -> NDArray[np.int64]:
         """Readings at which `forecast` forecasts; see `moments`."""
@@ -101,6 +106,12 @@ class Engine:
         for row in np.flatnonzero(raised.any(axis=1)).tolist():
             flags[row] = tuple(itertools.compress(names, raised[row].tolist()))
         return tuple(flags)
+
+
+def columns_read(preprocessing: Preprocessing, output: Output) -> tuple[str, ...]:
+    """Every column that a history must have for a forecast by this preprocessing and output."""
+    ahead = output.columns if isinstance(output, QuantileOutput) else ()
+    return tuple(dict.fromkeys((*preprocessing.columns, *ahead)))
 
 
 def moments(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from wearcast.forecast import Forecast, Moments
 from wearcast.inference.engine import Engine, last_read
 from wearcast.inference.outputs import Output
-from wearcast.readings import History
+from wearcast.readings import History, Readings
 
 __all__ = ["PooledEngine"]
 
@@ -34,15 +34,16 @@ class PooledEngine:
 
     def forecast(self, history: History, *, every: int | None = None, without: Collection[str] = ()) -> Forecast:
         """See `Engine.forecast`; a flag that any of the models raises is raised."""
-        forecasts = [engine.forecast(history, every=every, without=without) for engine in self.engines]
-        first = forecasts[0]
-        last = last_read(self.output, history, self.rows(history, every))
+        arrays = Readings.of(history, dict.fromkeys(column for engine in self.engines for column in engine.columns))
+        forecasts = [engine.forecast(arrays, every=every, without=without) for engine in self.engines]
+        first, rows = forecasts[0], self.rows(history, every)
+        last = last_read(self.output, history, rows)
         pooled = self.output.mix(
             np.stack([self.output.raw_of(forecast, last) for forecast in forecasts]), np.array(self.weights)
         )
         moments = Moments(
-            unit=first.unit,
-            time=first.time,
+            unit=history.unit_at(rows),
+            time=history.time_at(rows),
             condition=first.condition,
             flags=tuple(tuple(dict.fromkeys(sum(row, ()))) for row in zip(*(f.flags for f in forecasts), strict=True)),
             model=self.model,

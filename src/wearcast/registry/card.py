@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from wearcast.bundle import Bundle, EnsembleManifest, ModelManifest
-from wearcast.registry.gate import needed_columns
 from wearcast.target import FailureTarget, FaultTarget, RulTarget, SensorTarget, Target
 
 __all__ = ["model_card"]
@@ -21,7 +20,7 @@ def model_card(bundle: Bundle) -> str:
 
 def _use(bundle: Bundle) -> str:
     manifest = bundle.manifest
-    columns = needed_columns(bundle)
+    columns = bundle.columns
     shown = ", ".join(f"`{column}`" for column in columns[:30]) + (" …" if len(columns) > 30 else "")
     return (
         f"# {manifest.name}\n\n**Intended use.** {_forecasts(manifest.target, _time_unit(bundle))} It is for units "

@@ -14,7 +14,6 @@ from typing import Any
 import wearcast
 from wearcast.bundle import Bundle, read_checksums
 from wearcast.registry import tags
-from wearcast.registry.gate import needed_columns
 
 __all__ = ["bundle_files", "commit", "flattened", "numbers_of_epochs", "version_tags"]
 
@@ -37,7 +36,7 @@ def version_tags(bundle: Bundle, digest: str, parent: str | None) -> dict[str, s
         tags.SEED: str(manifest.seed),
         tags.CODE: manifest.versions.get("wearcast", "unknown"),
         tags.TARGET: manifest.target.model_dump_json(),
-        tags.COLUMNS: json.dumps(needed_columns(bundle), ensure_ascii=False),
+        tags.COLUMNS: json.dumps(bundle.columns, ensure_ascii=False),
         tags.SIZE_BYTES: str(sum((bundle.path / name).stat().st_size for name in bundle_files(bundle.path))),
         tags.REGISTERED_BY: f"wearcast {wearcast.__version__}",
     }

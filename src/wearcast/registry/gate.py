@@ -211,15 +211,8 @@ def _promise(bundle: Bundle) -> Iterator[tuple[str, object]]:
             yield "steps ahead", first.window.prediction_length
 
 
-def needed_columns(bundle: Bundle) -> tuple[str, ...]:
-    """Columns that a fleet must have for this bundle, those of all models of an ensemble."""
-    manifests = (model.manifest for model in (bundle.models or (bundle,)))
-    each = (manifest.preprocessing.columns for manifest in manifests if isinstance(manifest, ModelManifest))
-    return tuple(dict.fromkeys(column for columns in each for column in columns))
-
-
 def _columns(candidate: Bundle, champion: Bundle) -> Check:
-    more = [column for column in needed_columns(candidate) if column not in set(needed_columns(champion))]
+    more = [column for column in candidate.columns if column not in set(champion.columns)]
     said = f"needs {', '.join(more[:10])}, which the champion does without" if more else "needs no further column"
     return Check("columns", not more, said)
 
