@@ -9,10 +9,11 @@ The published `readme.txt` swaps the numbers of training and test engines of FD0
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import ClassVar, Literal
 
 import polars as pl
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from wearcast.config import Strict
 from wearcast.datasets import textfile
@@ -154,6 +155,16 @@ class CmapssDataset(Strict):
     counts_cycles: ClassVar[bool] = True
     kind: Literal["cmapss"] = "cmapss"
     subset: Subset = Field("FD001", description="FD001, FD003: one operating condition; FD002, FD004: six.")
+    also: tuple[Subset, ...] = Field(
+        (), description="Other subsets whose training engines are learnt from too; never their test engines."
+    )
+
+    @field_validator("also")
+    @classmethod
+    def _others(cls, also: tuple[Subset, ...], info: ValidationInfo) -> tuple[Subset, ...]:
+        if len({*also, info.data.get("subset")}) <= len(also):
+            raise ValueError(f"also must name other subsets than {info.data.get('subset')}, each once")
+        return also
 
     @property
     def name(self) -> str:
@@ -163,22 +174,28 @@ class CmapssDataset(Strict):
     def load(self, split: Literal["train", "test", "all"] = "train") -> Fleet:
         """The training engines (run to failure), the test engines (cut off before it), or both.
 
-        With `all`, the test engines are numbered on after the training engines.
+        With `all`, the test engines are numbered on after the training engines. Training engines of several subsets are
+        numbered on in the order of the subsets' names, so that it does not matter which of them is `subset`.
 
         Raises:
             SourceNotFoundError: the set is not in the data folder.
             FormatError: a file is truncated, not a number somewhere, or not the published size.
         """
         with open_archive(dataset_dir(CARD.name), f"train_{self.subset}.txt") as archive:
-            return load_subset(archive, self.subset, split)
+            if not self.also or split == "test":
+                return load_subset(archive, self.subset, split)
+            names = sorted({self.subset, *self.also})
+            parts = [load_subset(archive, name, "train") for name in names]
+            if split == "all":
+                parts.append(load_subset(archive, self.subset, "test"))
+            return replace(reduce(_number_on, parts), name=f"cmapss/{'+'.join(names)} {split}")
 
 
 def load_subset(archive: Archive, subset: Subset, split: Literal["train", "test", "all"]) -> Fleet:
     """Read one subset out of an opened zip or folder; see `CmapssDataset.load`."""
     if split == "all":
         train, test = (load_subset(archive, subset, part) for part in ("train", "test"))
-        moved = _renumber(test, train.n_units)
-        return combine(train, moved, name=f"cmapss/{subset}")
+        return replace(_number_on(train, test), name=f"cmapss/{subset}")
     counts = SUBSETS[subset]
     table = _read(archive, subset, split, counts)
     name = f"cmapss/{subset} {split}"
@@ -228,6 +245,8 @@ def _truth(archive: Archive, subset: Subset, table: pl.DataFrame) -> pl.DataFram
     return last.select("unit", (pl.col("cycle") + truth["rul"]).alias("time"), pl.lit("end_of_life").alias("kind"))
 
 
-def _renumber(fleet: Fleet, offset: int) -> Fleet:
-    later = pl.col("unit") + offset
-    return replace(fleet, frame=fleet.frame.with_columns(later), events=fleet.events.with_columns(later))
+def _number_on(first: Fleet, second: Fleet) -> Fleet:
+    """Both fleets, the engines of the second numbered on after those of the first."""
+    later = pl.col("unit") + first.n_units
+    moved = replace(second, frame=second.frame.with_columns(later), events=second.events.with_columns(later))
+    return combine(first, moved, name=first.name)

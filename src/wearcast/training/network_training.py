@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,34 +110,8 @@ def train_network(
     network = build_network(experiment, preprocessing, task)
     some = seen.windows.rows[:: max(1, len(seen) // MOST_TO_START_FROM)]
     task.start(network.head, *seen.labels.at(some))
-    loss = task.loss()
-    n_sensors = len(preprocessing.sensors)
-    module = ForecastModule(
-        network,
-        loss,
-        experiment.optimiser,
-        spec,
-        n_sensors=n_sensors,
-        n_deviations=n_sensors if experiment.features.deviation else 0,
-        sensor_of=preprocessing.sensor_of,
-        exact=preprocessing.exact,
-        units=seen.windows.channels.units,
-        seed=experiment.seed,
-    )
-    # At the end of whole epochs: a training resumed from within one would not be what the unbroken one was.
-    whole: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
-    error = f"val_{loss.error_name}"
-    best = ModelCheckpoint(dirpath=work, filename="best", monitor=error, mode="min", **whole)
-    # Not `save_last`: that keeps the last checkpoint that was a best one, and a resumed training would lose the rest.
-    last = ModelCheckpoint(dirpath=work, filename="last", **whole)
-    patience = Patience(monitor=error, mode="min", patience=spec.patience, check_finite=False)
-    callbacks: list[Callback] = [best, last, patience]
-    if spec.weight_average > 0:
-        from lightning.pytorch.callbacks import EMAWeightAveraging
-
-        callbacks.append(EMAWeightAveraging(decay=spec.weight_average))
-    if progress:
-        callbacks.append(RichProgressBar(leave=True))
+    module = _module(network, task, experiment, preprocessing, seen.windows.channels.units)
+    best, callbacks = _callbacks(spec, f"val_{module.loss.error_name}", work, progress=progress)
     trainer = _trainer(spec, callbacks, work, run_logger(experiment, work), progress=progress)
     batches = EpochBatches(
         len(seen),
@@ -160,11 +134,58 @@ def train_network(
         raise SystemExit(0)  # the first process exports and writes; two would write one bundle twice
     if not best.best_model_path or not module.history:
         raise TrainingError("training ended before its first epoch")
-    state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+    epoch = _take_weights(network, best.best_model_path)
+    return TrainedNetwork(network, module.history, epoch, judged)
+
+
+def _module(
+    network: ForecastNetwork,
+    task: Task,
+    experiment: Experiment,
+    preprocessing: Preprocessing,
+    units: Sequence[int | str],
+) -> ForecastModule:
+    """What Lightning trains."""
+    n_sensors = len(preprocessing.sensors)
+    return ForecastModule(
+        network,
+        task.loss(),
+        experiment.optimiser,
+        experiment.trainer,
+        n_sensors=n_sensors,
+        n_deviations=n_sensors if experiment.features.deviation else 0,
+        sensor_of=preprocessing.sensor_of,
+        exact=preprocessing.exact,
+        units=units,
+        seed=experiment.seed,
+    )
+
+
+def _callbacks(spec: TrainerSpec, error: str, work: Path, *, progress: bool) -> tuple[ModelCheckpoint, list[Callback]]:
+    """The keeper of the best epoch by this figure, and all callbacks of a training."""
+    # At the end of whole epochs: a training resumed from within one would not be what the unbroken one was.
+    whole: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
+    best = ModelCheckpoint(dirpath=work, filename="best", monitor=error, mode="min", **whole)
+    # Not `save_last`: that keeps the last checkpoint that was a best one, and a resumed training would lose the rest.
+    last = ModelCheckpoint(dirpath=work, filename="last", **whole)
+    patience = Patience(monitor=error, mode="min", patience=spec.patience, check_finite=False)
+    callbacks: list[Callback] = [best, last, patience]
+    if spec.weight_average > 0:
+        from lightning.pytorch.callbacks import EMAWeightAveraging
+
+        callbacks.append(EMAWeightAveraging(decay=spec.weight_average))
+    if progress:
+        callbacks.append(RichProgressBar(leave=True))
+    return best, callbacks
+
+
+def _take_weights(network: ForecastNetwork, checkpoint: str) -> int:
+    """Load the weights of a checkpoint for use; its epoch."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     weights = {k.removeprefix("network."): v for k, v in state["state_dict"].items() if k.startswith("network.")}
     network.load_state_dict(weights)
     network.cpu().eval()
-    return TrainedNetwork(network, module.history, int(state["epoch"]), judged)
+    return int(state["epoch"])
 
 
 def _trainer(

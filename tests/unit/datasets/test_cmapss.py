@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from tests.fixtures.cmapss_files import ALL, make_members, write_folder, write_zip, zip_bytes
 
 from wearcast.datasets.archive import open_archive
@@ -87,6 +88,23 @@ def test_all_numbers_the_test_engines_on(home):
     fleet = CmapssDataset().load("all")
     assert fleet.units == tuple(range(1, 201))
     assert fleet.end_of_life_age[100] == fleet.age[fleet.offsets[101] - 1] + 1
+
+
+def test_training_engines_of_several_subsets_are_one_fleet_whichever_is_the_first(home):
+    write_folder(home, make_members(("FD001", "FD003")))
+    one, other = CmapssDataset(subset="FD003", also=("FD001",)), CmapssDataset(subset="FD001", also=("FD003",))
+    fleet = one.load("train")
+    assert (fleet.name, fleet.n_units, fleet.n_rows) == ("cmapss/FD001+FD003 train", 200, 45_351)
+    assert fleet.fingerprint == other.load("train").fingerprint
+    assert np.isfinite(fleet.end_of_life_age).all()
+    assert one.load("test").fingerprint == CmapssDataset(subset="FD003").load("test").fingerprint
+    assert one.load("all").n_units == 300
+
+
+@pytest.mark.parametrize("also", [("FD001",), ("FD003", "FD003")])
+def test_further_subsets_are_others_and_named_once(also):
+    with pytest.raises(ValidationError, match="must name other subsets than FD001, each once"):
+        CmapssDataset(subset="FD001", also=also)
 
 
 def test_every_column_declares_its_unit_of_measure_and_meaning(home):
