@@ -9,7 +9,7 @@ Deviations beside those of `decomposition`, `auto_correlation` and `embedding`:
   begins as the paper's sum, the trend of a column as it is beside its season, and may learn another.
 - The paper has no encoder alone. Without a horizon there is no decoder that would add up the trend that the encoder
   takes away, and wear is trend: the encoder then adds up a trend itself, in `d_model` dimensions, beginning with the
-  embedded moving average of the inputs. Season and trend, at the last step and on average, are joined by two layers.
+  embedded moving average of the inputs. Season and trend together become one state in `temporal_pooling`.
 - With `trend_ahead: learned`, which is off unless asked for, the trend does not begin with the mean of the window over
   the horizon but with a linear map of the window, one for all columns, that begins as the mean (after Zeng et al. 2023,
   "Are transformers effective for time series forecasting?", AAAI): where the last day says more than the first one.
@@ -39,6 +39,7 @@ from wearcast.models.dropout import Dropout
 from wearcast.models.embedding import CircularConvolution, SequenceEmbedding
 from wearcast.models.network import BackboneModule, given
 from wearcast.models.spec import Autoformer, Inputs
+from wearcast.models.temporal_pooling import TemporalPooling
 
 __all__ = ["AutoformerBackbone"]
 
@@ -114,21 +115,14 @@ class TrendPooling(nn.Module):
         self.decompose = SeriesDecomposition(inputs.context_length, spec.moving_average)
         self.embed = nn.Linear(inputs.n_past, spec.d_model)
         self.project = nn.ModuleList(nn.Linear(spec.d_model, spec.d_model) for _ in range(spec.n_encoder_layers))
-        self.join = nn.Sequential(
-            nn.Linear(4 * spec.d_model, 2 * spec.d_model),
-            nn.SiLU(),
-            Dropout(spec.dropout),
-            nn.Linear(2 * spec.d_model, spec.d_model),
-            nn.SiLU(),
-        )
+        self.pool = TemporalPooling(inputs.context_length, 2 * spec.d_model, spec.d_model, dropout=spec.dropout)
 
     def forward(self, past: Tensor, season: Tensor, trends: list[Tensor], steps: RealSteps | None) -> Tensor:
         """State `(batch, d_model)`; `trends` are those that each encoder layer took away."""
         trend = self.embed(self.decompose(past, steps)[1])
         for project, taken in zip(self.project, trends, strict=True):
             trend = trend + project(taken)
-        both = torch.cat([season, trend], dim=2)
-        state: Tensor = self.join(torch.cat([both[:, -1], mean_over_time(both, steps).squeeze(1)], dim=1))
+        state: Tensor = self.pool(torch.cat([season, trend], dim=2), None if steps is None else steps.mask)
         return state
 
 
