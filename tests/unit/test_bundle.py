@@ -11,10 +11,12 @@ import subprocess
 import sys
 import time
 import zipfile
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +25,7 @@ from tests.fixtures.fleets import make_fleet
 
 import wearcast.bundle.folder as folder_module
 from wearcast import load_bundle, train
-from wearcast.bundle import SCHEMA_VERSION, ModelManifest, write_bundle
+from wearcast.bundle import SCHEMA_VERSION, DataRecord, ModelManifest, write_bundle
 from wearcast.errors import BundleCorruptError, BundleError, BundleVersionError
 from wearcast.training import Experiment
 
@@ -505,3 +507,21 @@ def test_loading_takes_little(trained: TrainedByKind):
     started = time.process_time()
     load_bundle(path)
     assert time.process_time() - started < 1.0
+
+
+def test_units_are_known_again_under_another_name_or_cut_off() -> None:
+    fleet = make_fleet(units=4, cycles=40)
+    data = DataRecord.of(fleet.select([1, 2]), train=[1], validation=[2], rows=40)
+    assert data.units_seen(fleet) == (1, 2)
+    renamed = replace(fleet, frame=fleet.frame.with_columns(pl.col("unit") + 10), events=fleet.events.clear())
+    assert data.units_seen(renamed) == (11, 12)
+    cut = replace(renamed, frame=renamed.frame.filter(pl.col("time") <= 12))
+    assert data.units_seen(cut) == (11, 12)
+    assert data.units_seen(make_fleet(units=4, cycles=40, seed=1)) == ()
+
+
+def test_a_unit_of_a_few_readings_is_not_taken_for_another() -> None:
+    fleet = make_fleet(units=3, cycles=40)
+    short = replace(fleet, frame=fleet.frame.filter(pl.col("time") <= 9), events=fleet.events.clear())
+    assert short.beginnings == ("", "", "")
+    assert DataRecord.of(short, train=short.units, validation=(), rows=27).units_seen(fleet) == ()

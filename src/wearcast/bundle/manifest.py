@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,7 +10,9 @@ from pydantic import Field, TypeAdapter
 
 from wearcast.config import Strict
 from wearcast.errors import BundleVersionError
+from wearcast.fleet import Fleet
 from wearcast.inference import Output
+from wearcast.schema import UnitId
 from wearcast.target import Target
 from wearcast.windows import Preprocessing, WindowSpec
 
@@ -37,6 +39,27 @@ class DataRecord(Strict):
     validation_units: tuple[int | str, ...]
     train_rows: int
     notes: tuple[str, ...] = ()
+    beginnings: tuple[str, ...] = Field((), description="Of the units; see `Fleet.beginnings`.")
+
+    @classmethod
+    def of(cls, fleet: Fleet, *, train: Sequence[UnitId], validation: Sequence[UnitId], rows: int) -> DataRecord:
+        """Of a fleet whose units are divided so; `rows` of it are trained on."""
+        return cls(
+            name=fleet.name,
+            fingerprint=fleet.fingerprint,
+            train_units=tuple(train),
+            validation_units=tuple(validation),
+            train_rows=rows,
+            notes=tuple(note.message for note in fleet.notes),
+            beginnings=tuple(one for one in fleet.beginnings if one),
+        )
+
+    def units_seen(self, fleet: Fleet) -> tuple[UnitId, ...]:
+        """Units of a fleet that were trained on, or that begin as one that was: under another name, or cut off."""
+        if self.fingerprint == fleet.fingerprint:
+            return fleet.units
+        known = frozenset(self.beginnings)
+        return tuple(unit for unit, one in zip(fleet.units, fleet.beginnings, strict=True) if one in known)
 
 
 class Parity(Strict):

@@ -84,8 +84,9 @@ def fleet_to_judge(bundle: Bundle, source: str | None, columns: MappingFlags, sp
     fleet, chosen = fleet_for_bundle(bundle, source, columns, split, truth=True)
     for note in fleet.notes:
         say(f"{fleet.name}: {note.message}")
-    if fleet.fingerprint == bundle.manifest.data.fingerprint:
-        say(f"warning: {fleet.name} is what {bundle.manifest.model} was trained on; the figures flatter it")
+    if seen := bundle.manifest.data.units_seen(fleet):
+        how_many = "the units" if len(seen) == fleet.n_units else f"{len(seen)} of {fleet.n_units} units"
+        say(f"warning: {bundle.manifest.model} was trained on {how_many} of {fleet.name}; the figures flatter it")
     return fleet, chosen
 
 

@@ -37,6 +37,7 @@ from wearcast.evaluation.metrics import (
 from wearcast.evaluation.prognostics import PROGNOSTIC_METRICS, Trajectory, UnitPrognosis, judge, worst_unit
 from wearcast.fleet import Fleet
 from wearcast.forecast import Forecast, RulForecast
+from wearcast.schema import UnitId
 from wearcast.target import Target
 
 if TYPE_CHECKING:
@@ -68,9 +69,8 @@ ALL_METRICS: tuple[Metric[Any], ...] = (*WINDOW_METRICS, *LAST_METRICS, *PROGNOS
 class TrainingData(Protocol):
     """What evaluation reads of the record of the training data."""
 
-    @property
-    def fingerprint(self) -> str:
-        """Fingerprint of the fleet that was trained on."""
+    def units_seen(self, fleet: Fleet) -> tuple[UnitId, ...]:
+        """Units of a fleet that were trained on."""
 
 
 class Manifest(Protocol):
@@ -129,7 +129,7 @@ class Record:
         split: which split of it.
         target: kind of target.
         seed: seed of the training.
-        trained_on: whether the model was trained on this very fleet, so that nothing here says how it does on others.
+        trained_on: whether the model was trained on units of this fleet, so that figures here flatter it.
     """
 
     bundle: str
@@ -151,7 +151,7 @@ class Record:
             split=split,
             target=manifest.target.kind,
             seed=manifest.seed if seed is None else seed,
-            trained_on=manifest.data.fingerprint == fleet.fingerprint,
+            trained_on=bool(manifest.data.units_seen(fleet)),
         )
 
 

@@ -196,13 +196,11 @@ def _manifest(
         window=experiment.window,
         preprocessing=preprocessing,
         output=trained.output,
-        data=DataRecord(
-            name=fleet.name,
-            fingerprint=fleet.fingerprint,
-            train_units=learnt.units,
-            validation_units=() if cross_fitted else split.validation.units,
-            train_rows=learnt.n_rows,
-            notes=tuple(note.message for note in fleet.notes),
+        data=DataRecord.of(
+            fleet,
+            train=learnt.units,
+            validation=() if cross_fitted else split.validation.units,
+            rows=learnt.n_rows,
         ),
         parity=trained.parity,
         metrics=trained.held_out,

@@ -13,6 +13,7 @@ from wearcast.errors import ModelError
 from wearcast.evaluation import AnyEvaluation, Cost, evaluate
 from wearcast.fleet import Fleet
 from wearcast.forecast import Forecast
+from wearcast.schema import UnitId
 from wearcast.target import Target
 from wearcast.training.ensemble import Pooled, forecast_at, in_order
 
@@ -23,7 +24,9 @@ __all__ = ["OutOfFold", "cost_of", "evaluate_out_of_fold"]
 class HeldOut:
     """What evaluation reads of a record of the training data: that nothing forecast here was trained on."""
 
-    fingerprint: str = "held out"
+    def units_seen(self, fleet: Fleet) -> tuple[UnitId, ...]:
+        """None."""
+        return ()
 
 
 @dataclass(frozen=True)

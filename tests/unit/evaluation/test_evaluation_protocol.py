@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from tests.fixtures.forecasters import Oracle, SimpleData, SimpleManifest, make_judged_fleet
+from tests.fixtures.forecasters import Oracle, SimpleManifest, make_judged_fleet
 
-from wearcast.bundle import Bundle
+from wearcast.bundle import Bundle, DataRecord
 from wearcast.distribution import TimeToEvent
 from wearcast.errors import FleetError, ModelError
 from wearcast.evaluation import Evaluation, Forecaster
@@ -180,10 +180,14 @@ def test_an_empty_fleet_is_refused():
 
 
 def test_training_data_are_recognised():
-    """An evaluation on the very fleet that was trained on says so."""
+    """An evaluation on units that were trained on says so, be it all of them or one."""
     fleet, lives = make_judged_fleet()
-    manifest = SimpleManifest(data=SimpleData(fingerprint=fleet.fingerprint))
-    assert evaluate(Oracle(lives, manifest=manifest), fleet).to_dict()["trained_on_this_data"] is True
+    one = fleet.select(fleet.units[:1])
+    for learnt in (fleet, one):
+        data = DataRecord.of(learnt, train=learnt.units, validation=(), rows=learnt.n_rows)
+        seen = Oracle(lives, manifest=SimpleManifest(data=data))
+        assert evaluate(seen, fleet).to_dict()["trained_on_this_data"] is True
+        assert evaluate(seen, fleet.select(fleet.units[1:])).to_dict()["trained_on_this_data"] is (learnt is fleet)
     assert evaluate(Oracle(lives), fleet).to_dict()["trained_on_this_data"] is False
 
 

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fixtures.fleets import make_fleet
-from tests.fixtures.forecasters import SimpleData
+from tests.fixtures.forecasters import NOTHING_SEEN
 
 from wearcast import Fleet
+from wearcast.bundle import DataRecord
 from wearcast.evaluation.forecasting import (
     ValueEvaluation,
     crps_of_quantiles,
@@ -122,7 +123,7 @@ class StillManifest:
     name: str = "still"
     seed: int = 0
     target: SensorTarget = field(default_factory=lambda: SensorTarget(columns=("s1", "s0")))
-    data: SimpleData = field(default_factory=SimpleData)
+    data: DataRecord = NOTHING_SEEN
     training: dict[str, float | int | str] = field(default_factory=dict)
 
     def model_dump(self, *, mode: str = "python") -> dict[str, Any]:
