@@ -104,14 +104,17 @@ class Readings:
 
     @classmethod
     def of(cls, history: History, columns: Iterable[str]) -> Readings:
-        """A history in arrays, with those of these columns that it has: for who reads it many times."""
+        """A history in arrays, with at least those of these columns that it has: for who reads it many times."""
+        if isinstance(history, cls):
+            return history
+        there = frozenset(history.column_names)
         return cls(
             units=history.units,
             offsets=history.offsets,
             time=history.time_at(np.arange(history.n_rows)).to_numpy()
             if history.time_unit == "cycle"
             else history.microseconds(),
-            columns={name: history.column(name) for name in columns if name in history.column_names},
+            columns={name: history.column(name) for name in columns if name in there},
             time_unit=history.time_unit,
             sampling_rate_hz=history.sampling_rate_hz,
             name=history.name,

@@ -182,20 +182,18 @@ class CmapssDataset(Strict):
             FormatError: a file is truncated, not a number somewhere, or not the published size.
         """
         with open_archive(dataset_dir(CARD.name), f"train_{self.subset}.txt") as archive:
-            if not self.also or split == "test":
+            if split == "test":
                 return load_subset(archive, self.subset, split)
             names = sorted({self.subset, *self.also})
             parts = [load_subset(archive, name, "train") for name in names]
             if split == "all":
                 parts.append(load_subset(archive, self.subset, "test"))
-            return replace(reduce(_number_on, parts), name=f"cmapss/{'+'.join(names)} {split}")
+        name = f"cmapss/{'+'.join(names)}"
+        return replace(reduce(_number_on, parts), name=name if split == "all" else f"{name} {split}")
 
 
-def load_subset(archive: Archive, subset: Subset, split: Literal["train", "test", "all"]) -> Fleet:
+def load_subset(archive: Archive, subset: Subset, split: Literal["train", "test"]) -> Fleet:
     """Read one subset out of an opened zip or folder; see `CmapssDataset.load`."""
-    if split == "all":
-        train, test = (load_subset(archive, subset, part) for part in ("train", "test"))
-        return replace(_number_on(train, test), name=f"cmapss/{subset}")
     counts = SUBSETS[subset]
     table = _read(archive, subset, split, counts)
     name = f"cmapss/{subset} {split}"

@@ -6,7 +6,7 @@ Average precision and ROC after Davis & Goadrich 2006, "The relationship between
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -150,7 +150,7 @@ def judge_alarms(alarm: Truths, fleet: Fleet, horizon: float) -> Alarms:
     return Alarms(n_events, len(forewarning), forewarning, false, months)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ClassEvaluation(Judged):
     """Class forecasts, judged.
 
@@ -160,9 +160,9 @@ class ClassEvaluation(Judged):
         known: whether it is known, `(n,)`.
     """
 
-    forecast: ClassForecast = field(repr=False)
-    answer: NDArray[np.int64] = field(repr=False)
-    known: Truths = field(repr=False)
+    forecast: ClassForecast
+    answer: NDArray[np.int64]
+    known: Truths
 
     @property
     def latest(self) -> ClassForecast:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -81,7 +81,7 @@ def held_out_values(
     return {f"validation_{name}": figure for name, figure in found.items() if np.isfinite(figure)}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ValueEvaluation(Judged):
     """Forecasts of future values, judged.
 
@@ -94,12 +94,12 @@ class ValueEvaluation(Judged):
         sample_rows: those rows of the fleet.
     """
 
-    mae_by_step: NDArray[np.float64] = field(repr=False)
-    rows: NDArray[np.int64] = field(repr=False)
-    absolute_error: NDArray[np.float64] = field(repr=False)
-    n_values: NDArray[np.int64] = field(repr=False)
-    sample: SensorForecast = field(repr=False)
-    sample_rows: NDArray[np.int64] = field(repr=False)
+    mae_by_step: NDArray[np.float64]
+    rows: NDArray[np.int64]
+    absolute_error: NDArray[np.float64]
+    n_values: NDArray[np.int64]
+    sample: SensorForecast
+    sample_rows: NDArray[np.int64]
 
     @property
     def latest(self) -> SensorForecast:

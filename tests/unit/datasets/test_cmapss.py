@@ -98,7 +98,8 @@ def test_training_engines_of_several_subsets_are_one_fleet_whichever_is_the_firs
     assert fleet.fingerprint == other.load("train").fingerprint
     assert np.isfinite(fleet.end_of_life_age).all()
     assert one.load("test").fingerprint == CmapssDataset(subset="FD003").load("test").fingerprint
-    assert one.load("all").n_units == 300
+    both = one.load("all")
+    assert (both.name, both.n_units) == ("cmapss/FD001+FD003", 300)
 
 
 @pytest.mark.parametrize("also", [("FD001",), ("FD003", "FD003")])
