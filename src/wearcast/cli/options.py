@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-__all__ = ["Json", "MappingFlags", "Overrides", "Seed", "Source", "Split", "mapped"]
+__all__ = ["Json", "MappingFlags", "Overrides", "Seed", "Source", "Split", "Workers", "mapped"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of tables.")]
 Overrides = Annotated[
@@ -28,6 +28,13 @@ Source = Annotated[
 Split = Annotated[
     str | None,
     typer.Option("--split", help="train, test or all; unless given, the test split of a set and all of a named file."),
+]
+
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", min=1, metavar="N", help="Networks trained at once, each in its own process; else one a core."
+    ),
 ]
 
 PANEL = "Your own files"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from wearcast.cli.options import Json, MappingFlags, Overrides, Seed, mapped
+from wearcast.cli.options import Json, MappingFlags, Overrides, Seed, Workers, mapped
 
 __all__ = ["select"]
 
@@ -34,6 +34,7 @@ def select(
         Path | None,
         typer.Option("--out", metavar="DIR", help="Folder of the selection; else runs/select-DATASET."),
     ] = None,
+    workers: Workers = None,
     progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Show how far it is.")] = True,
     as_json: Json = False,
 ) -> None:
@@ -55,6 +56,7 @@ def select(
     from wearcast.training.budget import parse_duration
     from wearcast.training.candidates import find_candidates
     from wearcast.training.selection import select as run_selection
+    from wearcast.training.workers import threads_at_hand
 
     seconds = parse_duration(budget)
     dataset = resolve(source, columns)
@@ -66,8 +68,9 @@ def select(
     tried = ", ".join(candidate.recipe for candidate in candidates)
     say(f"{len(candidates)} candidates on {dataset.name}, {seconds:g} s in all: {tried}")
     found = run_selection(
-        candidates, seconds=seconds, out=place, unfit=unfit, folds=folds, seed=seed or 0, say=say, progress=progress
-    )
+        candidates, seconds=seconds, out=place, unfit=unfit, folds=folds, seed=seed or 0, say=say, progress=progress,
+        workers=workers or threads_at_hand(),
+    )  # fmt: skip
     if as_json:
         told = {"bundle": str(found.bundle.path), "comparison": found.comparison.to_dict()}
         print_json({**found.board.model_dump(mode="json"), **told})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wearcast.cli.options import Json, MappingFlags, Overrides, Seed, Source, mapped
+from wearcast.cli.options import Json, MappingFlags, Overrides, Seed, Source, Workers, mapped
 
 if TYPE_CHECKING:
     from wearcast.bundle import Bundle
@@ -31,6 +31,7 @@ def train(
         str | None,
         typer.Option("--track", metavar="TOOL", help="Record settings, epochs and figures: mlflow or wandb."),
     ] = None,
+    workers: Workers = None,
     progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Show how far it is.")] = True,
     as_json: Json = False,
 ) -> None:
@@ -47,6 +48,7 @@ def train(
     from wearcast.training.recipes import load_experiment
     from wearcast.training.run import train as run_training
     from wearcast.training.tracking import tracked
+    from wearcast.training.workers import threads_at_hand
 
     uri = default_uri()
     dataset = dataset_record(source, columns)
@@ -58,7 +60,10 @@ def train(
         say(f"starting anew without --resume: {left} in {_work(place)} are dropped")
     try:
         with tracked(track, uri=uri, artifacts=artifact_root(uri)):
-            bundle = run_training(experiment, out=place, resume=resume, force=force, progress=progress)
+            bundle = run_training(
+                experiment, out=place, resume=resume, force=force, progress=progress,
+                workers=workers or threads_at_hand(),
+            )  # fmt: skip
     except (KeyboardInterrupt, SystemExit) as stop:
         if not (isinstance(stop, SystemExit) and stop.code in (0, None)):  # else a further device has done its share
             _say_how_to_go_on(place)

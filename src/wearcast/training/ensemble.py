@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import reduce
@@ -18,11 +17,9 @@ from numpy.typing import NDArray
 from wearcast.bundle import (
     MANIFEST,
     MODELS,
-    Bundle,
     DataRecord,
     EnsembleManifest,
     ModelRecord,
-    load_bundle,
     write_bundle,
 )
 from wearcast.errors import FleetError
@@ -31,43 +28,16 @@ from wearcast.fleet import Fleet
 from wearcast.forecast import Forecast, Moments
 from wearcast.inference import Engine, Output, PooledEngine
 from wearcast.inference.engine import last_read
-from wearcast.models import Tabular
-from wearcast.training.experiment import Ensemble, Experiment
-from wearcast.training.one_model import Unseen, train_model, versions
+from wearcast.training.experiment import Ensemble
+from wearcast.training.one_model import versions
+from wearcast.training.parts import Fitted, Part, parts_of
 from wearcast.training.tasks import Task, task_for
-from wearcast.windows import UnitSplit, split_folds
-from wearcast.writing import replace_file
+from wearcast.training.workers import BeforeEach, Folds, PartTrainer
 
-__all__ = ["Pooled", "forecast_at", "in_order", "pool_members", "train_ensemble", "write_ensemble"]
+__all__ = ["Pooled", "folds_of", "forecast_at", "in_order", "pool_members", "train_ensemble", "write_ensemble"]
 
 TIMED = 9
 """Forecasts that a latency is the median of."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """One model of the ensemble: a member's run with one seed on one fold."""
-
-    member: str
-    experiment: Experiment
-    split: UnitSplit
-    run: int
-    fold: int
-
-    @property
-    def folder(self) -> str:
-        """Name of its bundle."""
-        return f"{self.member}-seed{self.run}-fold{self.fold}"
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A part that was trained: its bundle, and what it says of rows of the whole fleet that it has not seen."""
-
-    part: Part
-    bundle: Bundle
-    rows: NDArray[np.int64]
-    raw: NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -110,7 +80,14 @@ class Pooled:
 
 
 def train_ensemble(
-    ensemble: Ensemble, fleet: Fleet, root: Path, *, work: Path, resume: bool = False, progress: bool = False
+    ensemble: Ensemble,
+    fleet: Fleet,
+    root: Path,
+    *,
+    work: Path,
+    resume: bool = False,
+    progress: bool = False,
+    workers: int = 1,
 ) -> None:
     """Train every member on every fold and write the ensemble's bundle.
 
@@ -119,49 +96,59 @@ def train_ensemble(
         fleet: all units; each is held out once.
         root: directory of the bundle.
         work: where models lie until the end; those that are whole are not trained again.
-        resume: go on from the last checkpoint of the one that was interrupted.
-        progress: show a progress bar.
+        resume: go on from the last checkpoint of those that were interrupted.
+        progress: show progress bars.
+        workers: how many networks may be trained at once.
 
     Raises:
         DataError: the fleet cannot be learnt from.
         TrainingError: training failed.
     """
-    write_ensemble(pool_members(ensemble, fleet, work=work, resume=resume, progress=progress), root)
+    folds = folds_of(ensemble, fleet)
+    parts = parts_of(ensemble, len(folds.splits))
+    missing = sum(not part.fills_machine and not part.is_whole(work) for part in parts)
+    with PartTrainer(folds, max(1, min(workers, missing))) as trainer:
+        pooled = pool_members(ensemble, trainer, work=work, resume=resume, progress=progress)
+    write_ensemble(pooled, root)
+
+
+def folds_of(ensemble: Ensemble, fleet: Fleet) -> Folds:
+    """A fleet as the ensemble divides it."""
+    return Folds(fleet, ensemble.split, ensemble.seed, ensemble.target)
 
 
 def pool_members(
     ensemble: Ensemble,
-    fleet: Fleet,
+    trainer: PartTrainer,
     *,
     work: Path,
     resume: bool = False,
     progress: bool = False,
-    before_each: Callable[[int, int], None] | None = None,
+    before_each: BeforeEach | None = None,
 ) -> Pooled:
-    """Train every member on every fold and weigh them; see `train_ensemble`.
+    """Train every member on every fold and weigh them.
 
     Args:
         ensemble: see `Ensemble`.
-        fleet: all units.
+        trainer: on the folds of all units, as the ensemble divides them.
         work: where models lie; those that are whole are not trained again.
-        resume: go on from the last checkpoint of the one that was interrupted.
-        progress: show a progress bar.
-        before_each: told how many parts are done and how many there are; what it raises ends the training.
+        resume: go on from the last checkpoint of those that were interrupted.
+        progress: show progress bars.
+        before_each: see `BeforeEach`.
+
+    Raises:
+        DataError: the fleet cannot be learnt from.
+        TrainingError: training failed.
     """
+    fleet = trainer.folds.fleet
     task = task_for(ensemble.first, fleet)
-    parts = tuple(_parts(ensemble, split_folds(fleet, ensemble.split, ensemble.seed, ensemble.target)))
-    fitted = []
-    for i, part in enumerate(parts):
-        if before_each is not None:
-            before_each(i, len(parts))
-        if progress:
-            _say(f"model {i + 1} of {len(parts)}: {part.member}, seed {part.run}, fold {part.fold + 1}")
-        fitted.append(_fit(part, fleet, work, resume=resume, progress=progress))
+    parts = tuple(parts_of(ensemble, len(trainer.folds.splits)))
+    fitted = trainer.train(parts, work, resume=resume, progress=progress, before_each=before_each)
     rows, said = _of_members(fitted, task, fleet)
     weights = _weights(ensemble, said, task, fleet, rows)
     pooled = task.plain.mix(np.stack(list(said.values())), np.array(list(weights.values())))
     output = task.output(pooled, fleet, rows)
-    return Pooled(ensemble, fleet, task, tuple(fitted), rows, said, weights, pooled, output)
+    return Pooled(ensemble, fleet, task, fitted, rows, said, weights, pooled, output)
 
 
 def write_ensemble(pooled: Pooled, root: Path) -> None:
@@ -198,48 +185,13 @@ def write_ensemble(pooled: Pooled, root: Path) -> None:
         (scratch / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
 
 
-def _parts(ensemble: Ensemble, splits: tuple[UnitSplit, ...]) -> Iterator[Part]:
-    """Members that read tables cross-fit themselves: one part a seed, whose split is not read."""
-    for name, member in ensemble.members.items():
-        for run in range(ensemble.seeds):
-            for fold, split in enumerate(splits[:1] if isinstance(member.backbone, Tabular) else splits):
-                seed = int(np.random.default_rng([ensemble.seed, run, fold]).integers(2**31))
-                yield Part(name, member.model_copy(update={"seed": seed}), split, run, fold)
-
-
 def _runs(member: str, parts: tuple[Part, ...]) -> int:
     return sum(part.member == member for part in parts)
 
 
-def _fit(part: Part, fleet: Fleet, work: Path, *, resume: bool, progress: bool) -> Fitted:
-    """Train a part, or take it up again where it is whole already."""
-    root = work / MODELS / part.folder
-    record = root.with_name(f"{part.folder}.npz")
-    if not ((root / MANIFEST).exists() and record.exists()):
-        checkpoints = root.with_name(f"{part.folder}.work")
-        checkpoints.mkdir(parents=True, exist_ok=True)
-        unseen = train_model(
-            part.experiment, fleet, part.split, root, work=checkpoints, resume=resume, progress=progress
-        )
-        content = io.BytesIO()
-        np.savez(content, rows=_rows_in(fleet, unseen), raw=unseen.raw)
-        replace_file(record, content.getbuffer())
-        shutil.rmtree(checkpoints, ignore_errors=True)
-    with np.load(record, allow_pickle=False) as held:
-        return Fitted(part, load_bundle(root), held["rows"], held["raw"])
-
-
-def _rows_in(fleet: Fleet, unseen: Unseen) -> NDArray[np.int64]:
-    """Rows of the whole fleet, found by unit and time."""
-    if unseen.fleet is fleet:
-        return unseen.rows
-    whole = fleet.frame.select("unit", "time").with_row_index("row")
-    part = unseen.fleet.frame.select("unit", "time")[unseen.rows]
-    found = part.join(whole, on=["unit", "time"], how="left", maintain_order="left")["row"]
-    return found.to_numpy().astype(np.int64)
-
-
-def _of_members(fitted: list[Fitted], task: Task, fleet: Fleet) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
+def _of_members(
+    fitted: Sequence[Fitted], task: Task, fleet: Fleet
+) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
     """Rows that every member has not seen, and what each says of them: the mean over its seeds."""
     runs: dict[tuple[str, int], list[Fitted]] = {}
     for one in fitted:
@@ -322,9 +274,3 @@ def _latency(engine: Engine | PooledEngine, fleet: Fleet) -> float:
         engine.forecast(one)
         took.append(time.perf_counter() - began)
     return round(1000 * float(np.median(took)), 3)
-
-
-def _say(text: str) -> None:
-    from rich.console import Console
-
-    Console(stderr=True).print(text, highlight=False)

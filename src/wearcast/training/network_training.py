@@ -33,6 +33,7 @@ from wearcast.models.spec import Inputs, Network
 from wearcast.training.data import EpochBatches, LabelledWindows, loader
 from wearcast.training.experiment import Experiment, TrainerSpec
 from wearcast.training.module import ForecastModule
+from wearcast.training.progress import OnEpoch
 from wearcast.training.quiet import hushed
 from wearcast.training.tasks import SensorTask, Task
 from wearcast.training.tracking import run_logger
@@ -74,6 +75,19 @@ class Patience(EarlyStopping):
             trainer.should_stop = True
 
 
+class Told(Callback):
+    """Tells somebody else how far a training is."""
+
+    def __init__(self, on_epoch: OnEpoch, error: str) -> None:
+        self.on_epoch, self.error = on_epoch, error
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """An epoch is done, and judged."""
+        error = trainer.callback_metrics.get(self.error)
+        said = "" if error is None else f"{self.error}: {float(error):.3f}"
+        self.on_epoch(trainer.current_epoch + 1, trainer.max_epochs or 0, said)
+
+
 def train_network(
     experiment: Experiment,
     preprocessing: Preprocessing,
@@ -83,7 +97,7 @@ def train_network(
     *,
     work: Path,
     resume: bool,
-    progress: bool,
+    progress: bool | OnEpoch,
     held_out: NDArray[np.int64] | None = None,
 ) -> TrainedNetwork:
     """Train on one fleet, choose the epoch on another.
@@ -95,7 +109,7 @@ def train_network(
         task: what is learnt.
         work: where checkpoints lie.
         resume: go on from `work/last.ckpt` if it is there.
-        progress: show a bar.
+        progress: show a bar, or tell each epoch.
         held_out: rows of `validation` to go by; all unless given.
 
     Raises:
@@ -112,7 +126,7 @@ def train_network(
     task.start(network.head, *seen.labels.at(some))
     module = _module(network, task, experiment, preprocessing, seen.windows.channels.units)
     best, callbacks = _callbacks(spec, f"val_{module.loss.error_name}", work, progress=progress)
-    trainer = _trainer(spec, callbacks, work, run_logger(experiment, work), progress=progress)
+    trainer = _trainer(spec, callbacks, work, run_logger(experiment, work), progress=progress is True)
     batches = EpochBatches(
         len(seen),
         spec.batch_size,
@@ -161,7 +175,9 @@ def _module(
     )
 
 
-def _callbacks(spec: TrainerSpec, error: str, work: Path, *, progress: bool) -> tuple[ModelCheckpoint, list[Callback]]:
+def _callbacks(
+    spec: TrainerSpec, error: str, work: Path, *, progress: bool | OnEpoch
+) -> tuple[ModelCheckpoint, list[Callback]]:
     """The keeper of the best epoch by this figure, and all callbacks of a training."""
     # At the end of whole epochs: a training resumed from within one would not be what the unbroken one was.
     whole: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
@@ -174,7 +190,9 @@ def _callbacks(spec: TrainerSpec, error: str, work: Path, *, progress: bool) -> 
         from lightning.pytorch.callbacks import EMAWeightAveraging
 
         callbacks.append(EMAWeightAveraging(decay=spec.weight_average))
-    if progress:
+    if callable(progress):
+        callbacks.append(Told(progress, error))
+    elif progress:
         callbacks.append(RichProgressBar(leave=True))
     return best, callbacks
 

@@ -20,6 +20,7 @@ from wearcast.fleet import Fleet
 from wearcast.inference import Engine, OnnxSession, Output
 from wearcast.models import Tabular
 from wearcast.training.experiment import Experiment
+from wearcast.training.progress import OnEpoch
 from wearcast.training.tasks import Task, task_for
 from wearcast.training.tracking import record_held_out
 from wearcast.windows import Preprocessing, UnitSplit
@@ -73,7 +74,7 @@ def train_model(
     *,
     work: Path,
     resume: bool = False,
-    progress: bool = False,
+    progress: bool | OnEpoch = False,
 ) -> Unseen:
     """Train a model and write its bundle.
 
@@ -84,7 +85,7 @@ def train_model(
         root: directory of the bundle.
         work: where checkpoints lie.
         resume: go on from the last of them.
-        progress: show a progress bar.
+        progress: show a progress bar, or of a network tell each epoch.
 
     Raises:
         DataError: the fleet cannot be learnt from.
@@ -97,7 +98,7 @@ def train_model(
     with write_bundle(root) as scratch:
         preprocessing = Preprocessing.fit(learnt, experiment.features)
         if isinstance(experiment.backbone, Tabular):
-            trained = _train_tabular(experiment, preprocessing, fleet, task, scratch, progress=progress)
+            trained = _train_tabular(experiment, preprocessing, fleet, task, scratch, progress=progress is True)
         else:
             trained = _train_network(experiment, preprocessing, split, task, scratch, work, resume, progress)
         manifest = _manifest(experiment, fleet, split, preprocessing, trained, time.perf_counter() - started)
@@ -115,7 +116,7 @@ def _train_network(
     scratch: Path,
     work: Path,
     resume: bool,
-    progress: bool,
+    progress: bool | OnEpoch,
 ) -> Trained:
     for module in ("torch", "lightning", "onnxscript", "safetensors"):
         require(module, extra="train")

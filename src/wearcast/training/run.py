@@ -14,6 +14,7 @@ from wearcast.models import Tabular
 from wearcast.training.ensemble import train_ensemble
 from wearcast.training.experiment import Ensemble, Experiment
 from wearcast.training.one_model import train_model
+from wearcast.training.tracking import is_tracked
 from wearcast.windows import split_units
 from wearcast.writing import why_not
 
@@ -31,6 +32,7 @@ def train(
     resume: bool = False,
     force: bool = False,
     progress: bool = False,
+    workers: int = 1,
 ) -> Bundle:
     """Train the experiment's model and write its bundle.
 
@@ -40,7 +42,8 @@ def train(
         out: directory of the bundle; `runs/<name>-seed<seed>` unless given. Work files lie beside it until the end.
         resume: go on from the last checkpoint of an interrupted training, if there is one.
         force: replace a bundle that is already there.
-        progress: show a progress bar.
+        progress: show progress bars.
+        workers: of an ensemble, how many networks may be trained at once, each in a process of its own.
 
     Raises:
         DataError: the fleet cannot be learnt from.
@@ -59,7 +62,8 @@ def train(
     work = _work_directory(root, experiment, fleet, resume=resume)
     try:
         if isinstance(experiment, Ensemble):
-            train_ensemble(experiment, fleet, root, work=work, resume=resume, progress=progress)
+            count = 1 if is_tracked() else workers
+            train_ensemble(experiment, fleet, root, work=work, resume=resume, progress=progress, workers=count)
         else:
             split = split_units(fleet, experiment.split, experiment.seed, experiment.target)
             train_model(experiment, fleet, split, root, work=work, resume=resume, progress=progress)

@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from wearcast.bundle import MANIFEST, MODELS, SUMS, Bundle, load_bundle, write_bundle
-from wearcast.errors import ConfigError, WearcastError, require
+from wearcast.errors import ConfigError, WearcastError
 from wearcast.evaluation import AnyEvaluation, Comparison, Cost, compare
 from wearcast.fleet import Fleet
 from wearcast.models import Tabular
@@ -28,9 +28,10 @@ from wearcast.training.candidates import Candidate, Unfit
 from wearcast.training.choice import reasons
 from wearcast.training.ensemble import Pooled, pool_members, write_ensemble
 from wearcast.training.experiment import Ensemble, Experiment
-from wearcast.training.one_model import train_model
 from wearcast.training.out_of_fold import cost_of, evaluate_out_of_fold
-from wearcast.windows import SplitSpec, split_folds
+from wearcast.training.parts import Part
+from wearcast.training.workers import Folds, PartTrainer
+from wearcast.windows import SplitSpec
 
 __all__ = ["Selection", "select"]
 
@@ -70,6 +71,7 @@ def select(
     seed: int = 0,
     say: Say = lambda _: None,
     progress: bool = False,
+    workers: int = 1,
 ) -> Selection:
     """Try candidates within a budget of time, cheapest first, and leave the best as a bundle in `out/best`.
 
@@ -82,6 +84,7 @@ def select(
         seed: of the folds and of every candidate.
         say: told what happens.
         progress: show progress bars.
+        workers: how many networks may be trained at once, each in a process of its own.
 
     Raises:
         ConfigError: the folder holds another selection or something else, or no candidate could be trained.
@@ -97,25 +100,28 @@ def select(
     board = Board.read(out) or Board(question=question, budget_seconds=seconds)
     if board.question != question:
         raise ConfigError("the folder holds another selection", where=str(out), hint="give another --out")
-    run = _Run(
-        fleet=fleet,
-        split=_split(fleet, candidates, folds),
-        out=out,
-        seed=seed,
-        board=board.model_copy(update={"budget_seconds": seconds}),
-        budget=Budget(seconds, board.spent_seconds),
-        say=say,
-        progress=progress,
-    )
-    try:
-        for one in unfit:
-            run.note(Entry(name=one.recipe, status="unfit", note=one.why))
-        for candidate in candidates:
-            run.attempt(candidate)
-        run.attempt_ensemble()
-        return run.choose()
-    finally:
-        run.save()
+    split = _split(fleet, candidates, folds)
+    with PartTrainer(Folds(fleet, split, seed, first.target), min(workers, folds)) as trainer:
+        run = _Run(
+            fleet=fleet,
+            split=split,
+            trainer=trainer,
+            out=out,
+            seed=seed,
+            board=board.model_copy(update={"budget_seconds": seconds}),
+            budget=Budget(seconds, board.spent_seconds),
+            say=say,
+            progress=progress,
+        )
+        try:
+            for one in unfit:
+                run.note(Entry(name=one.recipe, status="unfit", note=one.why))
+            for candidate in candidates:
+                run.attempt(candidate)
+            run.attempt_ensemble()
+            return run.choose()
+        finally:
+            run.save()
 
 
 def _spare_other_folders(out: Path) -> None:
@@ -140,6 +146,7 @@ class _Run:
 
     fleet: Fleet
     split: SplitSpec
+    trainer: PartTrainer
     out: Path
     seed: int
     board: Board
@@ -180,7 +187,7 @@ class _Run:
             entry = Entry(name=name, status="begun", pace=pace, experiment=experiment.record())
             self._drop_others(before, entry)
             self.note(entry)
-            self.pooled[name] = self._pool(self._alone(name, experiment), pace, experiment.trainer.max_epochs)
+            self.pooled[name] = self._pool(self._alone(name, experiment), pace)
         except OutOfTime as stop:
             begun = self.board.entries.get(name)
             status = "stopped" if begun is not None and begun.status == "begun" else "not begun"
@@ -220,14 +227,19 @@ class _Run:
 
     def _affordable(self, pace: Pace, epochs: int, models: int) -> int:
         """How many of these epochs each of so many models can have."""
-        each = self.budget.left / max(models, 1)
-        within = min(pace.epochs_within(each), epochs)
+        rounds = self._rounds(models)
+        within = min(pace.epochs_within(self.budget.left / max(rounds, 1)), epochs)
         if models and within < max(1, epochs * LEAST_EPOCHS):
+            at_once = f", {self.trainer.workers} at once" if rounds < models else ""
             raise OutOfTime(
-                f"it would take about {models * pace.seconds(epochs):.0f} s ({_models(models)}, {epochs} epochs of "
-                f"{pace.epoch_seconds:.1f} s), {max(self.budget.left, 0):.0f} s are left"
+                f"it would take about {rounds * pace.seconds(epochs):.0f} s ({_models(models)}{at_once}, {epochs} "
+                f"epochs of {pace.epoch_seconds:.1f} s), {max(self.budget.left, 0):.0f} s are left"
             )
         return epochs if not models else within
+
+    def _rounds(self, models: int) -> int:
+        """How often all workers train a model each until so many are trained."""
+        return -(-models // self.trainer.workers)
 
     def _missing(self, name: str, *, anew: bool = False) -> int:
         """How many models of a network are not trained yet."""
@@ -244,19 +256,13 @@ class _Run:
         known = [entry.pace for entry in self.board.entries.values() if entry.pace is not None]
         if known and self.budget.left < known[-1].seconds(PROBE_EPOCHS):
             raise OutOfTime(f"{self.budget.left:.0f} s are left, too few to see how long it would take")
-        for module in ("onnxscript", "wearcast.training.network_training", "wearcast.training.export"):
-            require(module, extra="train")  # what is imported once must not count as part of each training
+        self.trainer.warm_up()  # what is imported once must not count as part of each training
         experiment = candidate.experiment
-        probe = experiment.model_copy(
-            update={"trainer": experiment.trainer.model_copy(update={"max_epochs": PROBE_EPOCHS})}
-        )
-        root, work = self.work / "probe", self.work / "probe.work"
-        split = split_folds(self.fleet, self.split, self.seed, experiment.target)[0]
-        work.mkdir(parents=True, exist_ok=True)
-        train_model(probe, self.fleet, split, root, work=work)
-        facts = load_bundle(root).manifest.training
-        shutil.rmtree(root)
-        shutil.rmtree(work)
+        trainer = experiment.trainer.model_copy(update={"max_epochs": PROBE_EPOCHS})
+        probe, place = Part("probe", experiment.model_copy(update={"trainer": trainer})), self.work / "probe"
+        shutil.rmtree(place, ignore_errors=True)  # of a run that was killed
+        facts = self.trainer.train([probe], place, resume=False, progress=False)[0].bundle.manifest.training
+        shutil.rmtree(place)
         epoch = float(facts["epoch_seconds"])
         return Pace(
             fixed_seconds=max(float(facts["seconds"]) - PROBE_EPOCHS * epoch, 0.0), epoch_seconds=max(epoch, 1e-3)
@@ -287,22 +293,23 @@ class _Run:
             seed=self.seed,
         )
 
-    def _pool(self, ensemble: Ensemble, pace: Pace | None = None, epochs: int = 0) -> Pooled:
+    def _pool(self, ensemble: Ensemble, pace: Pace | None = None) -> Pooled:
         """Train what is missing, and stop where the rest would not fit."""
-        began = time.perf_counter()
+        began, workers = time.perf_counter(), self.trainer.workers
 
-        def check(done: int, total: int) -> None:
-            if pace is None or not done:
+        def check(begun: int, total: int) -> None:
+            rounds = begun // workers
+            if pace is None or not rounds:
                 return
-            each = max((time.perf_counter() - began) / done, 0.0)
-            if each * (total - done) > self.budget.left:
+            each = (time.perf_counter() - began) / rounds
+            if each * self._rounds(total - begun) > self.budget.left:
                 raise OutOfTime(
-                    f"{done} of {total} models took {each:.0f} s each, {max(self.budget.left, 0):.0f} s are left: "
+                    f"{begun} of {total} models took {each:.0f} s each, {max(self.budget.left, 0):.0f} s are left: "
                     "a larger budget goes on from here"
                 )
 
         return pool_members(
-            ensemble, self.fleet, work=self.work, resume=True, progress=self.progress, before_each=check
+            ensemble, self.trainer, work=self.work, resume=True, progress=self.progress, before_each=check
         )
 
     # ------------------------------------------------------------------ all of them

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from wearcast.models.folds import even_rows
 from wearcast.target import RulTarget
 from wearcast.training.experiment import Experiment
 from wearcast.training.lesson import Lesson, TableModel
+from wearcast.training.progress import FoldBar
 from wearcast.training.table_baselines import learn_persistence, learn_ridge, learn_survival
 from wearcast.training.table_models import learn_evidence, learn_trees
 from wearcast.training.tasks import SensorTask, Task
@@ -31,7 +31,6 @@ __all__ = ["FittedTable", "fit_tabular"]
 
 TOLERANCE = 1e-4
 Table = NDArray[np.float32]
-OnFold = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def fit_tabular(
     table = table_of(channels, rows, features)
     answer, known = labels.at(rows)
     sample = table[np.linspace(0, len(table) - 1, 256).astype(np.intp)]
-    with _Bar(progress) as on_fold:
+    with FoldBar(progress) as on_fold:
         model = _learn(
             Lesson(experiment, preprocessing, task, table, answer, known, fleet.row_unit[rows], rows, sample, on_fold)
         )
@@ -111,25 +110,3 @@ def _write(model: TableModel, graph: Path, sample: Table, reference: str) -> Par
     if not difference <= TOLERANCE:
         raise ExportError(f"the exported graph differs from the model by {difference:.2g}")
     return Parity(reference=reference, windows=len(sample), max_abs_difference=difference, tolerance=TOLERANCE)
-
-
-class _Bar:
-    """A bar over the folds on stderr."""
-
-    def __init__(self, show: bool) -> None:
-        self.show = show
-
-    def __enter__(self) -> OnFold | None:
-        if not self.show:
-            return None
-        from rich.console import Console
-        from rich.progress import Progress
-
-        self.bar = Progress(console=Console(stderr=True))
-        self.bar.start()
-        task = self.bar.add_task("by fold of units", total=None)
-        return lambda done, total: self.bar.update(task, completed=done, total=total)
-
-    def __exit__(self, *_: object) -> None:
-        if self.show:
-            self.bar.stop()

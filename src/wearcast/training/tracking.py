@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from wearcast.training.experiment import Experiment
 
-__all__ = ["Tool", "record_held_out", "run_logger", "tracked"]
+__all__ = ["Tool", "is_tracked", "record_held_out", "run_logger", "tracked"]
 
 Tool = Literal["mlflow", "wandb"]
 PROJECT = "wearcast"
@@ -67,6 +67,11 @@ def tracked(tool: str | None, *, uri: str | None = None, artifacts: str | None =
         yield
     finally:
         _TRACKER.reset(token)
+
+
+def is_tracked() -> bool:
+    """Whether somebody watches here: what is trained in other processes would not be seen."""
+    return _TRACKER.get() is not None
 
 
 def run_logger(experiment: Experiment, work: Path) -> Logger | Literal[False]:

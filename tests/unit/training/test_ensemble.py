@@ -20,7 +20,7 @@ from wearcast.errors import BundleCorruptError, TrainingError
 from wearcast.evaluation import evaluate
 from wearcast.target import RulTarget
 from wearcast.training import ensemble as ensemble_module
-from wearcast.training import one_model
+from wearcast.training import one_model, parts
 from wearcast.training.tasks import RulTask, task_for
 from wearcast.windows import split_folds
 
@@ -131,7 +131,7 @@ def test_an_interrupted_training_keeps_the_models_that_are_whole(
             raise TrainingError("the power is out")
         return real(experiment, fleet, split, root, **options)
 
-    monkeypatch.setattr(ensemble_module, "train_model", counted)
+    monkeypatch.setattr(parts, "train_model", counted)
     with pytest.raises(TrainingError, match="power"):
         train(ensemble, fleet, out=tmp_path / "broken")
     resumed = train(ensemble, fleet, out=tmp_path / "broken", resume=True)

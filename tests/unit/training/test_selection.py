@@ -18,10 +18,11 @@ from wearcast.training import selection as room
 from wearcast.training.board import BOARD, Board
 from wearcast.training.budget import Budget, OutOfTime, Pace, parse_duration
 from wearcast.training.candidates import Candidate, find_candidates
-from wearcast.training.ensemble import pool_members
+from wearcast.training.ensemble import folds_of, pool_members
 from wearcast.training.experiment import Ensemble
 from wearcast.training.out_of_fold import OutOfFold
 from wearcast.training.selection import Selection, select
+from wearcast.training.workers import PartTrainer
 from wearcast.windows import SplitSpec
 
 DATA = SimulatedDataset(units=8, test_units=2, typical_life=40)
@@ -88,8 +89,7 @@ def test_a_finished_selection_is_not_trained_again(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("wearcast.training.ensemble.train_model", never)
-    monkeypatch.setattr(room, "train_model", never)
+    monkeypatch.setattr("wearcast.training.parts.train_model", never)
     both = [candidate("lightgbm"), candidate("cnn_bilstm", epochs=1)]
     again = select(both, seconds=600, out=out, folds=2)
     assert again.board.chosen == selection.board.chosen
@@ -116,11 +116,11 @@ def test_held_out_forecasts_answer_nothing_else(found: tuple[Selection, Path, li
     """Of another fleet, or of the last readings, the models did see units: they are not asked."""
     one = select([candidate("lightgbm")], seconds=600, out=tmp_path, folds=2)
     run_fleet = one.comparison.groups[0].evaluations[0].fleet
-    pooled = pool_members(
-        Ensemble(name="x", dataset=DATA, target=candidate("lightgbm").experiment.target,
-                      members={"lightgbm": candidate("lightgbm").experiment}, split=SplitSpec(validation_share=0.5)),
-        DATA.load("train"), work=tmp_path / "work",
-    )  # fmt: skip
+    trees = candidate("lightgbm").experiment
+    whole = Ensemble(
+        name="x", dataset=DATA, target=trees.target, members={"lightgbm": trees}, split=SplitSpec(validation_share=0.5)
+    )
+    pooled = pool_members(whole, PartTrainer(folds_of(whole, DATA.load("train"))), work=tmp_path / "work")
     forecaster = OutOfFold(pooled, pooled.rows)
     with pytest.raises(ModelError, match="learnt from only"):
         forecaster.predict(run_fleet, every=1)
