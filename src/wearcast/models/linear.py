@@ -126,6 +126,40 @@ def choose(
     return Choice(Linear(standard, weights, constant), whole[best], penalties[best], scale)
 
 
+@dataclass(frozen=True)
+class Axes:
+    """A table along its principal axes, where columns do not depend on each other.
+
+    Attributes:
+        x: the rows in these coordinates, `(n, n_columns)`, of mean 0.
+        spread: variance along each axis, `(n_columns,)`.
+        vectors: the axes, `(n_columns, n_columns)`.
+        centre: mean of the table.
+    """
+
+    x: Floats
+    spread: Floats
+    vectors: Floats
+    centre: Floats
+
+    @classmethod
+    def of(cls, table: Floats) -> Axes:
+        """Of a standardised table."""
+        centre = table.mean(axis=0)
+        x = table - centre
+        spread, vectors = np.linalg.eigh(x.T @ x / len(x))
+        return cls(x @ vectors, np.maximum(spread, 0.0), vectors, centre)
+
+    def back(self, weights: Floats, constant: Floats) -> tuple[Floats, Floats]:
+        """Weights `(n_columns, m)` and constant `(m,)` of the table as it was."""
+        own = self.vectors @ weights
+        return own, constant - self.centre @ own
+
+    def lengths(self, penalty: float) -> Floats:
+        """Units of the weights in which a squared loss with this penalty is round: a search takes few steps."""
+        return np.asarray(1 / np.sqrt(self.spread + penalty))
+
+
 def ridge(z: Floats, y: Floats, censored: NDArray[np.bool_] | None = None) -> Fit:
     """Least squares of `y (n, m)`; of rows that are `censored` (then `m` is 1), only that the value is larger is known.
 
@@ -133,25 +167,20 @@ def ridge(z: Floats, y: Floats, censored: NDArray[np.bool_] | None = None) -> Fi
     """
 
     def fit(rows: NDArray[np.bool_], penalties: Sequence[float]) -> list[tuple[Floats, Floats, float]]:
-        x, target = z[rows], y[rows]
-        centre = x.mean(axis=0)
-        x = x - centre
-        values, vectors = np.linalg.eigh(x.T @ x / len(x))
-        rotated = x @ vectors
+        axes, target = Axes.of(z[rows]), y[rows]
         above = None if censored is None else censored[rows]
 
         def solve(to: Floats, penalty: float) -> tuple[Floats, Floats]:
             mean = to.mean(axis=0)
-            return (rotated.T @ (to - mean) / len(x)) / (values + penalty)[:, None], mean
+            return (axes.x.T @ (to - mean) / len(axes.x)) / (axes.spread + penalty)[:, None], mean
 
         found = []
         for penalty in penalties:
             w, c = solve(target, penalty)
-            sd = float(np.sqrt(np.mean((target - rotated @ w - c) ** 2)))
+            sd = float(np.sqrt(np.mean((target - axes.x @ w - c) ** 2)))
             if above is not None and above.any():
-                w, c, sd = _beyond(solve, rotated, target, above, penalty)
-            own = vectors @ w
-            found.append((own, c - centre @ own, sd))
+                w, c, sd = _beyond(solve, axes.x, target, above, penalty)
+            found.append((*axes.back(w, c), sd))
         return found
 
     return fit
@@ -181,20 +210,26 @@ def softmax(z: Floats, answer: NDArray[np.int64], weight: Floats) -> Fit:
     truth, own = np.eye(k)[answer], weight[answer]
 
     def fit(rows: NDArray[np.bool_], penalties: Sequence[float]) -> list[tuple[Floats, Floats, float]]:
-        x, right = z[rows], truth[rows]
+        axes, right = Axes.of(z[rows]), truth[rows]
         each = own[rows] / own[rows].sum()
-        start = np.zeros((x.shape[1] + 1, k))
+        start = np.zeros((len(axes.spread) + 1, k))
         start[-1] = np.log(np.maximum(each @ right, 1e-6))
         start[-1] -= start[-1].mean()
 
         def loss(at: Floats, penalty: float) -> tuple[float, Floats]:
-            w = at.reshape(-1, k)
-            logs = log_softmax(x @ w[:-1] + w[-1])
+            w, c = weights_at(at, penalty)
+            logs = log_softmax(axes.x @ w + c)
             rest = each[:, None] * (np.exp(logs) - right)
-            gradient = np.vstack([x.T @ rest + penalty * w[:-1], rest.sum(axis=0)])
-            return float(-each @ (logs * right).sum(axis=1) + penalty / 2 * (w[:-1] ** 2).sum()), gradient.ravel()
+            slope = axes.lengths(penalty)[:, None] * (axes.x.T @ rest + penalty * w)
+            value = float(-each @ (logs * right).sum(axis=1) + penalty / 2 * (w**2).sum())
+            return value, np.vstack([slope, rest.sum(axis=0)]).ravel()
 
-        return [(w[:-1], w[-1], 1.0) for w in (at.reshape(-1, k) for at in _path(loss, start.ravel(), penalties))]
+        def weights_at(at: Floats, penalty: float) -> tuple[Floats, Floats]:
+            w = at.reshape(-1, k)
+            return axes.lengths(penalty)[:, None] * w[:-1], w[-1]
+
+        ends = zip(_path(loss, start.ravel(), penalties), penalties, strict=True)
+        return [(*axes.back(*weights_at(at, penalty)), 1.0) for at, penalty in ends]
 
     return fit
 
@@ -207,22 +242,27 @@ def weibull(z: Floats, time: Floats, known: NDArray[np.bool_], weight: Floats) -
     logs = np.log(time)
 
     def fit(rows: NDArray[np.bool_], penalties: Sequence[float]) -> list[tuple[Floats, Floats, float]]:
-        x, t, seen = z[rows], logs[rows], known[rows].astype(np.float64)
+        axes, t, seen = Axes.of(z[rows]), logs[rows], known[rows].astype(np.float64)
         each = weight[rows] / weight[rows].sum()
 
         def loss(at: Floats, penalty: float) -> tuple[float, Floats]:
-            w, c, log_scale = at[:-2], at[-2], at[-1]
+            w, c, log_scale = axes.lengths(penalty) * at[:-2], at[-2], at[-1]
             scale = np.exp(log_scale)
-            e = np.clip((t - x @ w - c) / scale, -50, 20)
+            e = np.clip((t - axes.x @ w - c) / scale, -50, 20)
             power = np.exp(e)
             slope = each * (seen - power) / scale  # of the loss, by the logarithm of the time's scale
             value = -each @ (seen * (e - log_scale) - power) + penalty / 2 * (w**2).sum()
+            by_weight = axes.lengths(penalty) * (axes.x.T @ slope + penalty * w)
             by_scale = each @ (seen * (1 + e) - e * power)
-            return float(value), np.concatenate([x.T @ slope + penalty * w, [slope.sum(), by_scale]])
+            return float(value), np.concatenate([by_weight, [slope.sum(), by_scale]])
 
-        start = np.zeros(x.shape[1] + 2)
+        start = np.zeros(len(axes.spread) + 2)
         start[-2] = np.log((each @ np.exp(t)) / max(float(each @ seen), 1e-6))
-        return [(at[:-2, None], at[-2:-1], float(np.exp(at[-1]))) for at in _path(loss, start, penalties)]
+        ends = zip(_path(loss, start, penalties), penalties, strict=True)
+        return [
+            (*axes.back((axes.lengths(penalty) * at[:-2])[:, None], at[-2:-1]), float(np.exp(at[-1])))
+            for at, penalty in ends
+        ]
 
     return fit
 
