@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 from wearcast.evaluation.figures import Figure, shown_figures
@@ -11,26 +13,45 @@ from wearcast.evaluation.table import plain
 __all__ = ["benchmark_page", "benchmark_table"]
 
 
-def benchmark_table(part: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows of one part of a suite's results: models, best first, then what others reached."""
+Table = tuple[list[str], list[list[str]]]
+"""Columns, and rows of as many cells."""
+
+
+def benchmark_table(part: dict[str, Any]) -> Table:
+    """One part of a suite's results as one table: models, best first, then what others reached."""
     figures = shown_figures(part["target"])
-    columns = ["model", "seeds", *(figure.label for figure in figures), "worst", "training s", "ms a forecast", "size"]
-    rows = [[*_model(row, figures)] for row in part["rows"]]
-    for anchor in part["anchors"]:
-        cells = [figure.text(anchor["figures"].get(figure.name)) for figure in figures]
-        rows.append([f"{anchor['name']} *", "", *cells, "", "", "", ""])
-    return columns, rows
+    columns, rows = _accuracy(part, figures)
+    costs, each = _costs(part)
+    empty = [""] * (len(costs) - 1)
+    others = [[f"{anchor['name']} *", "", *_reported(anchor, figures), "", *empty] for anchor in part["anchors"]]
+    return columns + costs[1:], [row + cost[1:] for row, cost in zip(rows, each, strict=True)] + others
 
 
-def _model(row: dict[str, Any], figures: tuple[Figure, ...]) -> list[str]:
-    spreads = [row["metrics"][figure.name] for figure in figures]
-    cells = [f.text(s["mean"], s["sd"]) if s else "—" for f, s in zip(figures, spreads, strict=True)]
-    worst = figures[0].text(spreads[0]["worst"]) if spreads[0] else "—"
-    cost = row["cost"]
-    return [
-        row["recipe"], str(row["seeds"]), *cells, worst, plain(cost["training_seconds"]), plain(cost["latency_ms"]),
-        _size(cost),
-    ]  # fmt: skip
+def _accuracy(part: dict[str, Any], figures: tuple[Figure, ...]) -> Table:
+    rows = []
+    for row in part["rows"]:
+        spreads = [row["metrics"][figure.name] for figure in figures]
+        cells = [f.text(s["mean"], s["sd"]) if s else "—" for f, s in zip(figures, spreads, strict=True)]
+        worst = figures[0].text(spreads[0]["worst"]) if spreads[0] else "—"
+        rows.append([row["recipe"], str(row["seeds"]), *cells, worst])
+    return ["model", "seeds", *(figure.label for figure in figures), "worst"], rows
+
+
+def _costs(part: dict[str, Any]) -> Table:
+    costs = [(row["recipe"], row["cost"]) for row in part["rows"]]
+    rows = [[name, plain(cost["training_seconds"]), plain(cost["latency_ms"]), _size(cost)] for name, cost in costs]
+    return ["model", "training s", "ms a forecast", "size"], rows
+
+
+def _others(part: dict[str, Any], figures: tuple[Figure, ...]) -> Table:
+    """What others reached, in those figures that one of them reports."""
+    said = [figure for figure in figures if any(figure.name in anchor["figures"] for anchor in part["anchors"])]
+    rows = [[a["name"], *_reported(a, said), f"{a['protocol']} ({a['source']})"] for a in part["anchors"]]
+    return ["by others", *(figure.label for figure in said), "how it was judged"], rows
+
+
+def _reported(anchor: dict[str, Any], figures: Sequence[Figure]) -> list[str]:
+    return [figure.text(anchor["figures"].get(figure.name)) for figure in figures]
 
 
 def _size(cost: dict[str, float | None]) -> str:
@@ -52,18 +73,40 @@ def benchmark_page(results: dict[str, Any]) -> str:
         *(["", _machines(results["machines"])] if results["machines"] else []),
     ]
     for part in results["parts"]:
-        columns, rows = benchmark_table(part)
+        figures = shown_figures(part["target"])
         lines += ["", f"## {part['name']}", ""]
         if part["note"]:
             lines += [part["note"], ""]
-        lines += [_line(columns), _line(["---", *["---:"] * (len(columns) - 1)])]
-        lines += [_line([f"`{row[0]}`" if not row[0].endswith(" *") else row[0], *row[1:]]) for row in rows]
+        prefix = _prefix([row["recipe"] for row in part["rows"]])
+        if prefix:
+            lines += [f"Recipes `{prefix}…`:", ""]
+        lines += _markdown(_accuracy(part, figures), prefix)
+        if part["anchors"]:
+            lines += ["", *_markdown(_others(part, figures))]
+        lines += ["", *_markdown(_costs(part), prefix)]
         notes = [f"`{row['recipe']}`: {row['note']}." for row in part["rows"] if row["note"]]
         notes += [f"`{row['recipe']}` failed: {error}" for row in part["rows"] for error in row["errors"]]
-        notes += [f"\\* {anchor['name']}: {anchor['protocol']} ({anchor['source']})." for anchor in part["anchors"]]
         for note in notes:
             lines += ["", note]
     return "\n".join(lines) + "\n"
+
+
+def _prefix(names: list[str]) -> str:
+    """How all of several names begin, up to a hyphen."""
+    words = zip(*(name.split("-") for name in names), strict=False)
+    return "".join(f"{same[0]}-" for same in takewhile(lambda each: len(set(each)) == 1, words)) if names[1:] else ""
+
+
+def _markdown(table: Table, prefix: str = "") -> list[str]:
+    """Names of recipes as code, without what all of them begin with; figures are not broken over lines."""
+    columns, rows = table
+    last = columns[-1] == "how it was judged"
+    rules = ["---", *["---:"] * (len(columns) - 2), "---" if last else "---:"]
+    lines = [_line(columns), _line(rules)]
+    for name, *cells in rows:
+        whole = [cell if last and cell is cells[-1] else cell.replace(" ", "\N{NO-BREAK SPACE}") for cell in cells]
+        lines.append(_line([name if last else f"`{name.removeprefix(prefix)}`", *whole]))
+    return lines
 
 
 def _command(results: dict[str, Any]) -> str:

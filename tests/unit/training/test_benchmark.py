@@ -102,8 +102,7 @@ def test_the_page_says_protocol_anchors_and_errors(ran: tuple[dict[str, Any], Pa
     """From the JSON alone; a bar in a name does not break the table."""
     page = benchmark_page(json.loads(json.dumps(ran[0])))
     assert "# Benchmark: Tiny | engines" in page
-    assert "| an oracle * |" in page
-    assert "\\* an oracle: knows the future (nowhere)." in page
+    assert re.search(r"^\| an oracle \|.* \| knows the future \(nowhere\) \|$", page, re.MULTILINE)
     assert "over 2 seeds" in page
     assert "Nobody searched. How evaluation goes: " in page
     columns, rows = benchmark_table(ran[0]["parts"][0])
