@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from wearcast.cli.options import Json, Overrides
+from wearcast.cli.options import Json, Overrides, Workers
 
 __all__ = ["benchmark"]
 
@@ -28,6 +28,7 @@ def benchmark(
     page: Annotated[
         Path | None, typer.Option("--page", metavar="FILE.md", help="Write the page of the documentation too.")
     ] = None,
+    workers: Workers = None,
     progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Show how far it is.")] = True,
     as_json: Json = False,
 ) -> None:
@@ -45,12 +46,13 @@ def benchmark(
     from wearcast.training.benchmark import run_suite
     from wearcast.training.benchmark_page import benchmark_page, benchmark_table
     from wearcast.training.suites import find_suite
+    from wearcast.training.workers import threads_at_hand
     from wearcast.writing import write_whole
 
     found = find_suite(suite)
     results = run_suite(
         found, seeds=seeds, out=out, models=_names(models), parts=_names(parts), assignments=overrides or (), say=say,
-        progress=progress,
+        progress=progress, workers=workers or threads_at_hand(),
     )  # fmt: skip
     if as_json:
         print_json(results)

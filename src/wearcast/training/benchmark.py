@@ -21,6 +21,7 @@ from wearcast.training.experiment import Ensemble, Experiment
 from wearcast.training.recipes import load_experiment
 from wearcast.training.run import train
 from wearcast.training.suites import Part, Suite, recipes_of
+from wearcast.training.workers import cores
 from wearcast.writing import write_whole
 
 __all__ = ["run_suite"]
@@ -65,6 +66,7 @@ def run_suite(
     assignments: Sequence[str] = (),
     say: Say = lambda _: None,
     progress: bool = False,
+    workers: int = 1,
 ) -> dict[str, Any]:
     """Train and score what is missing, and put all results together in `out/<suite>.json`.
 
@@ -77,10 +79,12 @@ def run_suite(
         assignments: `key=value` for every recipe, which the results name.
         say: told what happens.
         progress: show progress bars.
+        workers: how many networks of an ensemble may be trained at once.
 
     Raises:
         UsageError: there is no such part or model.
     """
+    how: dict[str, Any] = {"force": True, "progress": progress, "workers": workers}
     chosen = [part for part in suite.parts if not parts or part.name in parts]
     if unknown := set(parts) - {part.name for part in suite.parts}:
         known = ", ".join(part.name for part in suite.parts)
@@ -91,7 +95,7 @@ def run_suite(
         rows = []
         for recipe in _named(part, models):
             runs = [Run(part, recipe, seed, _folder(out, suite, part)) for seed in range(seeds)]
-            done = list(_results(runs, assignments, say, progress))
+            done = list(_results(runs, assignments, say, how))
             rows.append(_row(part, recipe, done))
             machines += [result["machine"] for result in done if "machine" in result]
         rows.sort(key=lambda row: _order(part, row))
@@ -144,7 +148,7 @@ def _folder(out: Path, suite: Suite, part: Part) -> Path:
     return out / suite.name / part.name.replace(" ", "-")
 
 
-def _results(runs: list[Run], assignments: Sequence[str], say: Say, progress: bool) -> Iterator[dict[str, Any]]:
+def _results(runs: list[Run], assignments: Sequence[str], say: Say, how: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The result of each run: kept from before, or made now; of one that fails its error."""
     for run in runs:
         name = f"{run.part.name}, {run.recipe}, seed {run.seed}"
@@ -153,7 +157,7 @@ def _results(runs: list[Run], assignments: Sequence[str], say: Say, progress: bo
             kept = _kept(run, experiment)
             if kept is None:
                 say(f"{name}: training")
-                kept = _made(run, experiment, progress)
+                kept = _made(run, experiment, how)
                 say(f"{name}: {_headline(run.part, kept)}")
             yield kept
         except WearcastError as error:
@@ -177,11 +181,11 @@ def _kept(run: Run, experiment: Experiment | Ensemble) -> dict[str, Any] | None:
     return kept if isinstance(kept, dict) and kept.get("experiment") == experiment.record() else None
 
 
-def _made(run: Run, experiment: Experiment | Ensemble, progress: bool) -> dict[str, Any]:
+def _made(run: Run, experiment: Experiment | Ensemble, how: dict[str, Any]) -> dict[str, Any]:
     """Train, unless a bundle of this very experiment is there, and score."""
     bundle = load_bundle(run.bundle) if (run.bundle / MANIFEST).exists() else None
     if bundle is None or bundle.manifest.experiment != experiment.record():
-        bundle = train(experiment, out=run.bundle, resume=_goes_on(run, experiment), force=True, progress=progress)
+        bundle = train(experiment, out=run.bundle, resume=_goes_on(run, experiment), **how)
     fleet = experiment.dataset.load("test")
     evaluation = evaluate(bundle, fleet, split="test")
     made = {
@@ -208,8 +212,7 @@ def _goes_on(run: Run, experiment: Experiment | Ensemble) -> bool:
 
 
 def _machine() -> dict[str, Any]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"cores": cores, "threads": os.environ.get("OMP_NUM_THREADS"), "processor": platform.machine()}
+    return {"cores": cores(), "threads": os.environ.get("OMP_NUM_THREADS"), "processor": platform.machine()}
 
 
 def _plain(value: Any) -> Any:

@@ -31,7 +31,7 @@ from wearcast.training.parts import Fitted, Part, read_part, train_part
 from wearcast.training.progress import ModelBars, say
 from wearcast.windows import SplitSpec, UnitSplit, split_folds
 
-__all__ = ["Folds", "PartTrainer", "threads_at_hand"]
+__all__ = ["BeforeEach", "Folds", "PartTrainer", "cores", "threads_at_hand"]
 
 GLANCE = 0.2
 """Seconds between two looks at what the processes say."""
@@ -40,12 +40,15 @@ BeforeEach = Callable[[int, int], None]
 """Told how many parts are begun, and how many there are; what it raises ends the training."""
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def threads_at_hand() -> int:
     """How many threads this process may use: what OMP_NUM_THREADS says, else one a core."""
     said = os.environ.get("OMP_NUM_THREADS", "")
-    if said.isdecimal() and int(said) > 0:
-        return int(said)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(said) if said.isdecimal() and int(said) > 0 else cores()
 
 
 @dataclass(frozen=True)
