@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -17,7 +18,8 @@ import torch
 from tests.fixtures.bundles import small_ensemble, training_fleet
 from tests.fixtures.experiments import make_experiment
 
-from wearcast.errors import TrainingError
+from wearcast import train
+from wearcast.errors import ConfigError, TrainingError
 from wearcast.training.ensemble import folds_of
 from wearcast.training.parts import Part, read_part
 from wearcast.training.workers import PartTrainer, threads_at_hand
@@ -106,6 +108,14 @@ def test_models_that_fill_the_machine_have_it_for_themselves():
     assert not Part("a", network).fills_machine
     assert Part("a", gpu).fills_machine
     assert Part("a", make_experiment("lightgbm")).fills_machine
+
+
+def test_a_script_that_runs_when_it_is_imported_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """In the process that imports it, before it touches what the one that began it writes."""
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
+    with pytest.raises(ConfigError, match="__main__"):
+        train(small_ensemble(), training_fleet(), out=tmp_path / "b", workers=2)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_threads_are_those_that_the_user_allows(monkeypatch: pytest.MonkeyPatch):

@@ -15,6 +15,7 @@ from wearcast.training.ensemble import train_ensemble
 from wearcast.training.experiment import Ensemble, Experiment
 from wearcast.training.one_model import train_model
 from wearcast.training.tracking import is_tracked
+from wearcast.training.workers import refuse_unguarded
 from wearcast.windows import split_units
 from wearcast.writing import why_not
 
@@ -43,15 +44,18 @@ def train(
         resume: go on from the last checkpoint of an interrupted training, if there is one.
         force: replace a bundle that is already there.
         progress: show progress bars.
-        workers: of an ensemble, how many networks may be trained at once, each in a process of its own.
+        workers: of an ensemble, how many networks may be trained at once, each in a process of its own; with more than
+            one, a script must keep what it runs under `if __name__ == "__main__":`, for each process imports it.
 
     Raises:
         DataError: the fleet cannot be learnt from.
-        ConfigError: there is a checkpoint of another experiment.
+        ConfigError: there is a checkpoint of another experiment, or several workers train from an unguarded script.
         BundleError: there is a bundle already, or something else that a bundle must not take the place of.
         TrainingError: training failed.
         SystemExit: in a further process that Lightning started for a further device, once its share is done.
     """
+    if workers > 1:
+        refuse_unguarded()
     root = Path(out) if out is not None else Path("runs") / f"{experiment.name}-seed{experiment.seed}"
     if (root / MANIFEST).exists() and not force:
         raise BundleError(

@@ -21,17 +21,18 @@ from itertools import count
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.queues import SimpleQueue
+from multiprocessing.spawn import get_preparation_data
 from pathlib import Path
 from types import TracebackType
 
-from wearcast.errors import MissingExtraError, TrainingError, require
+from wearcast.errors import ConfigError, MissingExtraError, TrainingError, require
 from wearcast.fleet import Fleet
 from wearcast.target import Target
 from wearcast.training.parts import Fitted, Part, read_part, train_part
 from wearcast.training.progress import ModelBars, say
 from wearcast.windows import SplitSpec, UnitSplit, split_folds
 
-__all__ = ["BeforeEach", "Folds", "PartTrainer", "cores", "threads_at_hand"]
+__all__ = ["BeforeEach", "Folds", "PartTrainer", "cores", "refuse_unguarded", "threads_at_hand"]
 
 GLANCE = 0.2
 """Seconds between two looks at what the processes say."""
@@ -49,6 +50,21 @@ def threads_at_hand() -> int:
     """How many threads this process may use: what OMP_NUM_THREADS says, else one a core."""
     said = os.environ.get("OMP_NUM_THREADS", "")
     return int(said) if said.isdecimal() and int(said) > 0 else cores()
+
+
+def refuse_unguarded() -> None:
+    """Refuse to train in a process of ours that is only importing the script: it would train all over again.
+
+    Raises:
+        ConfigError: the script runs when it is imported.
+    """
+    try:
+        get_preparation_data("")
+    except RuntimeError as error:
+        raise ConfigError(
+            "this script trains when it is imported, and each process that trains a network imports it",
+            hint='keep what it runs under `if __name__ == "__main__":`',
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -175,7 +191,8 @@ class _Processes:
                 self._look(under_way, bars)
         except BrokenProcessPool as error:
             raise TrainingError(
-                "a process that trained a network was killed", hint="where memory is short, --workers 1 takes the least"
+                "a process that trained a network could not begin, or was killed",
+                hint="where memory is short, one worker takes the least",
             ) from error
         except Exception:
             wait(under_way)  # half of a training would only be done again
