@@ -181,14 +181,18 @@ def _costs(comparison: Comparison) -> str:
         # Plain numbers: the powers of ten of a logarithmic axis are set as formulae, which the page does not read.
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
-        for rank, group in enumerate(comparison.groups):
-            spread = group.metrics[comparison.figure.name]
-            if group.latency_ms is None or spread is None:
-                continue
-            axes.plot([group.latency_ms], [spread.mean], "o", ms=6, color=ACCENT, mew=0)
+        at = [
+            (group.latency_ms, spread.mean, clean(group.recipe, 34))
+            for group in comparison.groups
+            if group.latency_ms is not None and (spread := group.metrics[comparison.figure.name]) is not None
+        ]
+        middle = (min(ms for ms, _, _ in at) * max(ms for ms, _, _ in at)) ** 0.5 if at else 1.0
+        for ms, error, name in at:
+            axes.plot([ms], [error], "o", ms=6, color=ACCENT, mew=0)
+            left = ms > middle  # a name stands beside its point, where there is room
             axes.annotate(
-                clean(group.recipe, 34), (group.latency_ms, spread.mean), xytext=(0, -14 if rank % 2 == 0 else 7),
-                textcoords="offset points", color=MUTED, fontsize=8.5, ha="center",
+                name, (ms, error), xytext=(-7 if left else 7, 0), textcoords="offset points", color=MUTED,
+                fontsize=8.5, ha="right" if left else "left", va="center",
             )  # fmt: skip
-        axes.margins(x=0.3, y=0.25)
+        axes.margins(x=0.2, y=0.15)
     return drawn.svg
