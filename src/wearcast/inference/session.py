@@ -28,6 +28,8 @@ class OnnxSession:
         options.log_severity_level = 3
         _share_memory()
         options.add_session_config_entry("session.use_env_allocators", "1")
+        # Each graph has threads of its own: waiting in loops, those of an ensemble take the cores from one another.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if threads is not None:
             options.intra_op_num_threads = threads
         try:
