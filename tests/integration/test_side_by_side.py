@@ -20,6 +20,7 @@ from tests.fixtures.experiments import make_experiment
 
 from wearcast import train
 from wearcast.errors import ConfigError, TrainingError
+from wearcast.training import workers
 from wearcast.training.ensemble import folds_of
 from wearcast.training.parts import Part, read_part
 from wearcast.training.workers import PartTrainer, threads_at_hand
@@ -116,6 +117,16 @@ def test_a_script_that_runs_when_it_is_imported_is_refused(tmp_path: Path, monke
     with pytest.raises(ConfigError, match="__main__"):
         train(small_ensemble(), training_fleet(), out=tmp_path / "b", workers=2)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("said", "expected"), [("50000 100000", 1), ("max 100000", None), ("", None)])
+def test_a_container_may_have_the_time_of_fewer_cores_than_it_shows(
+    said: str, expected: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(workers, "CONTROL_GROUP", tmp_path / "cpu.max")
+    shown = workers.cores()
+    (tmp_path / "cpu.max").write_text(said)
+    assert workers.cores() == (expected or shown)
 
 
 def test_the_threads_are_those_that_the_user_allows(monkeypatch: pytest.MonkeyPatch):

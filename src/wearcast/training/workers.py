@@ -34,6 +34,9 @@ from wearcast.windows import SplitSpec, UnitSplit, split_folds
 
 __all__ = ["BeforeEach", "Folds", "PartTrainer", "cores", "refuse_unguarded", "threads_at_hand"]
 
+CONTROL_GROUP = Path("/sys/fs/cgroup/cpu.max")
+"""Microseconds of processor time in each period of so many, of Linux's control groups (version 2)."""
+
 GLANCE = 0.2
 """Seconds between two looks at what the processes say."""
 
@@ -42,8 +45,12 @@ BeforeEach = Callable[[int, int], None]
 
 
 def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many cores this process may use; a container may allow it the time of fewer than it shows."""
+    shown = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # no such file, or no quota: "max 100000"
+        quota, period = CONTROL_GROUP.read_text().split()
+        return max(1, min(shown, int(quota) // int(period)))
+    return shown
 
 
 def threads_at_hand() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -154,3 +155,17 @@ def test_log_lines_go_to_stderr_from_the_level_that_was_asked_for(capsys: pytest
     configure("warning")
     written = capsys.readouterr()
     assert (written.out, written.err) == ("", "INFO wearcast.here: heard\n")
+
+
+def test_threads_that_wait_sleep_soon_unless_the_user_says_how(monkeypatch: pytest.MonkeyPatch):
+    """Beside other work a training would take many times as long; libgomp reads it when torch is imported."""
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    assert cli.main(["--version"]) == 0
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert cli.main(["--version"]) == 0
+    assert "GOMP_SPINCOUNT" not in os.environ
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    assert cli.main(["--version"]) == 0
+    assert os.environ["GOMP_SPINCOUNT"] == "3000"
