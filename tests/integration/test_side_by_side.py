@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -158,8 +158,7 @@ def test_a_command_that_is_terminated_leaves_no_process(tmp_path: Path):
     _wait_until(lambda: not any(_lives(int(child)) for child in children))
 
 
-def _wait_until(done: object, running: subprocess.Popen[str] | None = None) -> None:
-    assert callable(done)
+def _wait_until(done: Callable[[], bool], running: subprocess.Popen[str] | None = None) -> None:
     end = time.monotonic() + PATIENCE
     while not done():
         assert time.monotonic() < end

@@ -216,20 +216,13 @@ def softmax(z: Floats, answer: NDArray[np.int64], weight: Floats) -> Fit:
         start[-1] = np.log(np.maximum(each @ right, 1e-6))
         start[-1] -= start[-1].mean()
 
-        def loss(at: Floats, penalty: float) -> tuple[float, Floats]:
-            w, c = weights_at(at, penalty)
-            logs = log_softmax(axes.x @ w + c)
+        def loss(w: Floats, penalty: float) -> tuple[float, Floats]:
+            logs = log_softmax(axes.x @ w[:-1] + w[-1])
             rest = each[:, None] * (np.exp(logs) - right)
-            slope = axes.lengths(penalty)[:, None] * (axes.x.T @ rest + penalty * w)
-            value = float(-each @ (logs * right).sum(axis=1) + penalty / 2 * (w**2).sum())
-            return value, np.vstack([slope, rest.sum(axis=0)]).ravel()
+            value = float(-each @ (logs * right).sum(axis=1) + penalty / 2 * (w[:-1] ** 2).sum())
+            return value, np.vstack([axes.x.T @ rest + penalty * w[:-1], rest.sum(axis=0)])
 
-        def weights_at(at: Floats, penalty: float) -> tuple[Floats, Floats]:
-            w = at.reshape(-1, k)
-            return axes.lengths(penalty)[:, None] * w[:-1], w[-1]
-
-        ends = zip(_path(loss, start.ravel(), penalties), penalties, strict=True)
-        return [(*axes.back(*weights_at(at, penalty)), 1.0) for at, penalty in ends]
+        return [(*axes.back(w[:-1], w[-1]), 1.0) for w in _path(loss, start, penalties, axes)]
 
     return fit
 
@@ -246,37 +239,49 @@ def weibull(z: Floats, time: Floats, known: NDArray[np.bool_], weight: Floats) -
         each = weight[rows] / weight[rows].sum()
 
         def loss(at: Floats, penalty: float) -> tuple[float, Floats]:
-            w, c, log_scale = axes.lengths(penalty) * at[:-2], at[-2], at[-1]
+            w, c, log_scale = at[:-2], at[-2], at[-1]
             scale = np.exp(log_scale)
             e = np.clip((t - axes.x @ w - c) / scale, -50, 20)
             power = np.exp(e)
             slope = each * (seen - power) / scale  # of the loss, by the logarithm of the time's scale
             value = -each @ (seen * (e - log_scale) - power) + penalty / 2 * (w**2).sum()
-            by_weight = axes.lengths(penalty) * (axes.x.T @ slope + penalty * w)
             by_scale = each @ (seen * (1 + e) - e * power)
-            return float(value), np.concatenate([by_weight, [slope.sum(), by_scale]])
+            return float(value), np.concatenate([axes.x.T @ slope + penalty * w, [slope.sum(), by_scale]])
 
         start = np.zeros(len(axes.spread) + 2)
         start[-2] = np.log((each @ np.exp(t)) / max(float(each @ seen), 1e-6))
-        ends = zip(_path(loss, start, penalties), penalties, strict=True)
-        return [
-            (*axes.back((axes.lengths(penalty) * at[:-2])[:, None], at[-2:-1]), float(np.exp(at[-1])))
-            for at, penalty in ends
-        ]
+        ends = _path(loss, start, penalties, axes)
+        return [(*axes.back(at[:-2, None], at[-2:-1]), float(np.exp(at[-1]))) for at in ends]
 
     return fit
 
 
 def _path(
-    loss: Callable[[Floats, float], tuple[float, Floats]], start: Floats, penalties: Sequence[float]
+    loss: Callable[[Floats, float], tuple[float, Floats]], start: Floats, penalties: Sequence[float], axes: Axes
 ) -> list[Floats]:
-    """The least loss for each penalty; the strongest first, each begins where the one before ended."""
+    """The least loss for each penalty; the strongest first, each search begins where the one before ended.
+
+    Args:
+        loss: and its gradient, of weights along the axes with what is not penalised after them, and of a penalty.
+        start: where to begin, `(n_columns + …, …)`.
+        penalties: of the squared weights.
+        axes: see `Axes.lengths`.
+    """
     minimize = require("scipy.optimize", extra="train").minimize
     found: dict[int, Floats] = {}
+    at = start.ravel()  # the weights are zero: so they are in any unit
     for i in sorted(range(len(penalties)), key=lambda i: -penalties[i]):
+        unit = np.ones(len(start))
+        unit[: len(axes.spread)] = axes.lengths(penalties[i])
+        unit = unit.reshape(-1, *(1,) * (start.ndim - 1))
+
+        def scaled(at: Floats, penalty: float, unit: Floats = unit) -> tuple[float, Floats]:
+            value, slope = loss(unit * at.reshape(start.shape), penalty)
+            return value, (unit * slope).ravel()
+
         options = {"maxiter": MOST_STEPS, "maxcor": 20}
-        start = minimize(loss, start, args=(penalties[i],), jac=True, method="L-BFGS-B", options=options).x
-        found[i] = start
+        at = minimize(scaled, at, args=(penalties[i],), jac=True, method="L-BFGS-B", options=options).x
+        found[i] = unit * at.reshape(start.shape)
     return [found[i] for i in range(len(penalties))]
 
 

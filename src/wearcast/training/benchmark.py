@@ -8,11 +8,12 @@ import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from wearcast import __version__
-from wearcast.bundle import MANIFEST, load_bundle
+from wearcast.bundle import MANIFEST, Bundle, load_bundle
 from wearcast.errors import UsageError, WearcastError
 from wearcast.evaluation import evaluate, measure_cost
 from wearcast.evaluation.comparison import Spread
@@ -84,7 +85,7 @@ def run_suite(
     Raises:
         UsageError: there is no such part or model.
     """
-    how: dict[str, Any] = {"force": True, "progress": progress, "workers": workers}
+    fit = partial(train, force=True, progress=progress, workers=workers)
     chosen = [part for part in suite.parts if not parts or part.name in parts]
     if unknown := set(parts) - {part.name for part in suite.parts}:
         known = ", ".join(part.name for part in suite.parts)
@@ -95,7 +96,7 @@ def run_suite(
         rows = []
         for recipe in _named(part, models):
             runs = [Run(part, recipe, seed, _folder(out, suite, part)) for seed in range(seeds)]
-            done = list(_results(runs, assignments, say, how))
+            done = list(_results(runs, assignments, say, fit))
             rows.append(_row(part, recipe, done))
             machines += [result["machine"] for result in done if "machine" in result]
         rows.sort(key=lambda row: _order(part, row))
@@ -148,7 +149,9 @@ def _folder(out: Path, suite: Suite, part: Part) -> Path:
     return out / suite.name / part.name.replace(" ", "-")
 
 
-def _results(runs: list[Run], assignments: Sequence[str], say: Say, how: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _results(
+    runs: list[Run], assignments: Sequence[str], say: Say, fit: Callable[..., Bundle]
+) -> Iterator[dict[str, Any]]:
     """The result of each run: kept from before, or made now; of one that fails its error."""
     for run in runs:
         name = f"{run.part.name}, {run.recipe}, seed {run.seed}"
@@ -157,7 +160,7 @@ def _results(runs: list[Run], assignments: Sequence[str], say: Say, how: dict[st
             kept = _kept(run, experiment)
             if kept is None:
                 say(f"{name}: training")
-                kept = _made(run, experiment, how)
+                kept = _made(run, experiment, fit)
                 say(f"{name}: {_headline(run.part, kept)}")
             yield kept
         except WearcastError as error:
@@ -181,11 +184,11 @@ def _kept(run: Run, experiment: Experiment | Ensemble) -> dict[str, Any] | None:
     return kept if isinstance(kept, dict) and kept.get("experiment") == experiment.record() else None
 
 
-def _made(run: Run, experiment: Experiment | Ensemble, how: dict[str, Any]) -> dict[str, Any]:
+def _made(run: Run, experiment: Experiment | Ensemble, fit: Callable[..., Bundle]) -> dict[str, Any]:
     """Train, unless a bundle of this very experiment is there, and score."""
     bundle = load_bundle(run.bundle) if (run.bundle / MANIFEST).exists() else None
     if bundle is None or bundle.manifest.experiment != experiment.record():
-        bundle = train(experiment, out=run.bundle, resume=_goes_on(run, experiment), **how)
+        bundle = fit(experiment, out=run.bundle, resume=_goes_on(run, experiment))
     fleet = experiment.dataset.load("test")
     evaluation = evaluate(bundle, fleet, split="test")
     made = {

@@ -80,10 +80,10 @@ def benchmark_page(results: dict[str, Any]) -> str:
         prefix = _prefix([row["recipe"] for row in part["rows"]])
         if prefix:
             lines += [f"Recipes `{prefix}…`:", ""]
-        lines += _markdown(_accuracy(part, figures), prefix)
+        lines += _markdown(_named(_accuracy(part, figures), prefix))
         if part["anchors"]:
-            lines += ["", *_markdown(_others(part, figures))]
-        lines += ["", *_markdown(_costs(part), prefix)]
+            lines += ["", *_markdown(_others(part, figures), prose=True)]
+        lines += ["", *_markdown(_named(_costs(part), prefix))]
         notes = [f"`{row['recipe']}`: {row['note']}." for row in part["rows"] if row["note"]]
         notes += [f"`{row['recipe']}` failed: {error}" for row in part["rows"] for error in row["errors"]]
         for note in notes:
@@ -97,16 +97,19 @@ def _prefix(names: list[str]) -> str:
     return "".join(f"{same[0]}-" for same in takewhile(lambda each: len(set(each)) == 1, words)) if names[1:] else ""
 
 
-def _markdown(table: Table, prefix: str = "") -> list[str]:
-    """Names of recipes as code, without what all of them begin with; figures are not broken over lines."""
+def _named(table: Table, prefix: str) -> Table:
+    """Names of recipes as code, without what all of them begin with."""
     columns, rows = table
-    last = columns[-1] == "how it was judged"
-    rules = ["---", *["---:"] * (len(columns) - 2), "---" if last else "---:"]
-    lines = [_line(columns), _line(rules)]
-    for name, *cells in rows:
-        whole = [cell if last and cell is cells[-1] else cell.replace(" ", "\N{NO-BREAK SPACE}") for cell in cells]
-        lines.append(_line([name if last else f"`{name.removeprefix(prefix)}`", *whole]))
-    return lines
+    return columns, [[f"`{name.removeprefix(prefix)}`", *cells] for name, *cells in rows]
+
+
+def _markdown(table: Table, *, prose: bool = False) -> list[str]:
+    """Figures to the right, not broken over lines; the last column may be prose instead."""
+    columns, rows = table
+    end = len(columns) - prose
+    rules = ["---:" if 0 < i < end else "---" for i in range(len(columns))]
+    whole = [[row[0], *(cell.replace(" ", "\N{NO-BREAK SPACE}") for cell in row[1:end]), *row[end:]] for row in rows]
+    return [_line(cells) for cells in (columns, rules, *whole)]
 
 
 def _command(results: dict[str, Any]) -> str:

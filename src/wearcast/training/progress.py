@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-__all__ = ["FoldBar", "ModelBars", "OnEpoch", "OnFold", "say"]
+__all__ = ["ModelBars", "OnEpoch", "OnFold", "fold_bar", "model_bars", "say"]
 
 OnEpoch = Callable[[int, int, str], None]
 """Told after each epoch of a network: how many are done, how many there are at most, and the held-out error."""
@@ -24,71 +24,48 @@ def say(text: str) -> None:
     _stderr().print(text, highlight=False)
 
 
-class FoldBar:
+@contextmanager
+def fold_bar(show: bool) -> Iterator[OnFold]:
     """A bar over the folds of a model that reads tables."""
+    from rich.progress import Progress
 
-    def __init__(self, show: bool) -> None:
-        self.show = show
-
-    def __enter__(self) -> OnFold | None:
-        if not self.show:
-            return None
-        from rich.progress import Progress
-
-        self.bar = Progress(console=_stderr())
-        self.bar.start()
-        task = self.bar.add_task("by fold of units", total=None)
-        return lambda done, total: self.bar.update(task, completed=done, total=total)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.show:
-            self.bar.stop()
+    with Progress(console=_stderr(), disable=not show) as bar:
+        task = bar.add_task("by fold of units", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 class ModelBars:
     """A bar over the epochs of each of several networks that are trained at once."""
 
-    def __init__(self, show: bool) -> None:
-        self.bars = _model_bars() if show else None
+    def __init__(self, bars: Progress) -> None:
+        self.bars = bars
         self.at: dict[str, TaskID] = {}
-
-    def __enter__(self) -> ModelBars:
-        if self.bars is not None:
-            self.bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.bars is not None:
-            self.bars.stop()
 
     def begin(self, model: str) -> None:
         """A model's training begins."""
-        if self.bars is not None:
-            self.at[model] = self.bars.add_task(model, total=None, said="")
+        self.at[model] = self.bars.add_task(model, total=None, said="")
 
     def epoch(self, model: str, done: int, total: int, said: str) -> None:
         """See `OnEpoch`."""
-        if self.bars is not None and model in self.at:
+        if model in self.at:
             self.bars.update(self.at[model], completed=done, total=total, said=said)
 
     def end(self, model: str) -> None:
         """A model is whole; where it stopped early, its bar is full all the same."""
-        if self.bars is not None:
-            done = self.bars.tasks[self.at[model]].completed
-            self.bars.update(self.at[model], total=done)
+        done = self.bars.tasks[self.at[model]].completed
+        self.bars.update(self.at[model], total=done)
 
 
-def _model_bars() -> Progress:
+@contextmanager
+def model_bars(show: bool) -> Iterator[ModelBars]:
+    """Bars on stderr while networks are trained."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    return Progress(  # short: the names of recipes and what is said shall stand on one line of 80
+    with Progress(  # short: the names of recipes and what is said shall stand on one line of 80
         TextColumn("{task.description}"), BarColumn(bar_width=10), MofNCompleteColumn(), TimeElapsedColumn(),
-        TextColumn("{task.fields[said]}"), console=_stderr(),
-    )  # fmt: skip
+        TextColumn("{task.fields[said]}"), console=_stderr(), disable=not show,
+    ) as bars:  # fmt: skip
+        yield ModelBars(bars)
 
 
 def _stderr() -> Console:

@@ -54,8 +54,7 @@ def train(
         TrainingError: training failed.
         SystemExit: in a further process that Lightning started for a further device, once its share is done.
     """
-    if workers > 1:
-        refuse_unguarded()
+    refuse_unguarded(workers)
     root = Path(out) if out is not None else Path("runs") / f"{experiment.name}-seed{experiment.seed}"
     if (root / MANIFEST).exists() and not force:
         raise BundleError(

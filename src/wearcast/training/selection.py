@@ -30,7 +30,7 @@ from wearcast.training.ensemble import Pooled, pool_members, write_ensemble
 from wearcast.training.experiment import Ensemble, Experiment
 from wearcast.training.out_of_fold import cost_of, evaluate_out_of_fold
 from wearcast.training.parts import Part
-from wearcast.training.workers import Folds, PartTrainer
+from wearcast.training.workers import Folds, PartTrainer, refuse_unguarded
 from wearcast.windows import SplitSpec
 
 __all__ = ["Selection", "select"]
@@ -90,6 +90,7 @@ def select(
         ConfigError: the folder holds another selection or something else, or no candidate could be trained.
         DataError: the training units cannot be read.
     """
+    refuse_unguarded(workers)
     _spare_other_folders(out)
     first = candidates[0].experiment
     fleet = first.dataset.load("train")

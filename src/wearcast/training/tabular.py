@@ -21,7 +21,7 @@ from wearcast.models.folds import even_rows
 from wearcast.target import RulTarget
 from wearcast.training.experiment import Experiment
 from wearcast.training.lesson import Lesson, TableModel
-from wearcast.training.progress import FoldBar
+from wearcast.training.progress import fold_bar
 from wearcast.training.table_baselines import learn_persistence, learn_ridge, learn_survival
 from wearcast.training.table_models import learn_evidence, learn_trees
 from wearcast.training.tasks import SensorTask, Task
@@ -75,7 +75,7 @@ def fit_tabular(
     table = table_of(channels, rows, features)
     answer, known = labels.at(rows)
     sample = table[np.linspace(0, len(table) - 1, 256).astype(np.intp)]
-    with FoldBar(progress) as on_fold:
+    with fold_bar(progress) as on_fold:
         model = _learn(
             Lesson(experiment, preprocessing, task, table, answer, known, fleet.row_unit[rows], rows, sample, on_fold)
         )

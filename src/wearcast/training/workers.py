@@ -29,7 +29,7 @@ from wearcast.errors import ConfigError, MissingExtraError, TrainingError, requi
 from wearcast.fleet import Fleet
 from wearcast.target import Target
 from wearcast.training.parts import Fitted, Part, read_part, train_part
-from wearcast.training.progress import ModelBars, say
+from wearcast.training.progress import ModelBars, model_bars, say
 from wearcast.windows import SplitSpec, UnitSplit, split_folds
 
 __all__ = ["BeforeEach", "Folds", "PartTrainer", "cores", "refuse_unguarded", "threads_at_hand"]
@@ -59,12 +59,14 @@ def threads_at_hand() -> int:
     return int(said) if said.isdecimal() and int(said) > 0 else cores()
 
 
-def refuse_unguarded() -> None:
+def refuse_unguarded(workers: int) -> None:
     """Refuse to train in a process of ours that is only importing the script: it would train all over again.
 
     Raises:
         ConfigError: the script runs when it is imported.
     """
+    if workers == 1:
+        return
     try:
         get_preparation_data("")
     except RuntimeError as error:
@@ -151,7 +153,7 @@ class PartTrainer:
             train_part(part, self.folds.fleet, self.folds.splits, work, resume=resume, progress=progress)
         if crowd:
             self._processes = self._processes or _Processes(self.folds, self.workers)
-            with _terminable(), ModelBars(progress) as bars:
+            with _terminable(), model_bars(progress) as bars:
                 self._processes.train(crowd, work, resume=resume, bars=bars, announce=announce)
         return tuple(read_part(part, work) for part in parts)
 
