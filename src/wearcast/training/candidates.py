@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from wearcast.config import nearest
 from wearcast.errors import ConfigError, UsageError
 from wearcast.models import Tabular
-from wearcast.training.experiment import Experiment
+from wearcast.training.experiment import Ensemble, Experiment
 from wearcast.training.recipes import load_experiment, recipe_names
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def find_candidates(
 ) -> tuple[tuple[Candidate, ...], tuple[Unfit, ...]]:
     """The recipes that fit, cheapest first, and those that do not.
 
-    A data set that recipes are shipped for is tried with these; any other with the recipes that take your data.
+    A data set that recipes are shipped for is tried with these, any other with the recipes that take your data. Where
+    an ensemble is shipped for it, all learn from what that learns from, unless `assignments` say otherwise.
 
     Args:
         dataset: what is learnt from.
@@ -67,20 +68,23 @@ def find_candidates(
         UsageError: there is no such model, or none is left.
     """
     shipped = {name: _declared(name) for name in recipe_names()}
-    own = {name: found for name, found in shipped.items() if found is not None and found.dataset.name == dataset.name}
+    own = {name: found for name, found in shipped.items() if found and found.dataset.name == dataset.name}
     if target is not None:
         own = {name: found for name, found in own.items() if found.target.kind == target}
     if target is None and own:
         target = "rul" if any(found.target.kind == "rul" for found in own.values()) else None
         target = target or next(iter(own.values())).target.kind
         own = {name: found for name, found in own.items() if found.target.kind == target}
+    said = list(assignments)
+    if not own and target is not None:
+        said.insert(0, f"target.kind={target}")
+    ensemble = next(((name, found.dataset) for name, found in own.items() if isinstance(found, Ensemble)), None)
+    place, data = ensemble or (source, dataset)
+    replacing = (place, data.model_dump(mode="json")) if ensemble or not own else None
     fitting, unfit = [], []
     for name in own or [name for name, found in shipped.items() if found is None]:
-        said = list(assignments)
-        if not own and target is not None:
-            said.insert(0, f"target.kind={target}")
         try:
-            experiment = load_experiment(name, said, dataset=_replacing(dataset, source, own=bool(own)), seed=seed)
+            experiment = load_experiment(name, said, dataset=replacing, seed=seed)
         except ConfigError as error:
             unfit.append(Unfit(name, error.what))
             continue
@@ -95,17 +99,12 @@ def find_candidates(
     return tuple(sorted(chosen, key=_cheapness)), tuple(unfit)
 
 
-def _declared(name: str) -> Experiment | None:
-    """A recipe with a data set of its own; None if it takes yours, or is an ensemble."""
+def _declared(name: str) -> Experiment | Ensemble | None:
+    """A recipe with a data set of its own; None if it takes yours."""
     try:
-        found = load_experiment(name)
+        return load_experiment(name)
     except ConfigError:
         return None
-    return found if isinstance(found, Experiment) else None
-
-
-def _replacing(dataset: Dataset, source: str, *, own: bool) -> tuple[str, dict[str, object]] | None:
-    return None if own else (source, dataset.model_dump(mode="json"))
 
 
 def _of_one_question(candidates: list[Candidate]) -> tuple[list[Candidate], list[Unfit]]:

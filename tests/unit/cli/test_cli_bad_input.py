@@ -181,9 +181,13 @@ def test_a_report_that_cannot_be_is_refused_before_the_work(bundle: Path, run: R
 
 
 def limited(*words: object, bytes_: int) -> subprocess.CompletedProcess[str]:
-    """A command that can write no file larger than this, as if the disk were full."""
+    """A command that can write no file larger than this, as if the disk were full.
+
+    It keeps no compiled code: what is cut off there would be found by every later import.
+    """
     code = (
-        f"import resource, sys\nresource.setrlimit(resource.RLIMIT_FSIZE, ({bytes_}, {bytes_}))\n"
+        "import resource, sys\nsys.dont_write_bytecode = True\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({bytes_}, {bytes_}))\n"
         "from wearcast.cli import main\nsys.exit(main(sys.argv[1:]))"
     )
     return subprocess.run(

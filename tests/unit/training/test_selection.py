@@ -212,6 +212,13 @@ def test_a_set_is_tried_with_its_own_recipes(source: str, first: str, kinds: set
     assert not any("ensemble" in c.recipe for c in candidates)
 
 
+def test_all_learn_from_what_the_shipped_ensemble_learns_from_unless_told_otherwise():
+    """From the training engines of both subsets that fly under one condition."""
+    for said, also in (((), ("FD003",)), (("dataset.also=[]",), ()), (("dataset.also=[FD002]",), ("FD002",))):
+        candidates, _ = find_candidates(resolve_source("cmapss/FD001"), source="cmapss/FD001", assignments=said)
+        assert {c.experiment.dataset.also for c in candidates} == {also}
+
+
 def test_models_can_be_named_and_what_does_not_fit_is_said(tmp_path: Path):
     """By kind or by name; what a setting does not fit is left out with the reason."""
     table = tmp_path / "pumps.csv"
