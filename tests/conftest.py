@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
-
-from tests.fixtures.untraced import import_others_untraced, untraced
 
 if TYPE_CHECKING:
     from tests.fixtures.bundles import Trained, TrainedByKind, TrainedEnsemble
@@ -24,7 +21,6 @@ if TYPE_CHECKING:
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ.setdefault("TORCH_FAKE_TENSOR_DISPATCH_CACHE", "0")  # to fill it costs an export more than it gives back
-import_others_untraced()
 
 # Machines that share their cores stall at random; a deadline an example would only say so. The examples are the same
 # on every run, so that a failure is a fact about the change and not about the day.
@@ -56,19 +52,6 @@ def ensemble(tmp_path_factory: pytest.TempPathFactory) -> TrainedEnsemble:
 
     base = tmp_path_factory.getbasetemp()
     return train_ensemble_once((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "trained")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def untraced_exporter() -> Iterator[None]:
-    """Coverage looks away while torch exports: what our networks do in it, they also do in tests that are traced."""
-    if "torch" not in sys.modules:  # nothing collected here trains
-        yield
-        return
-    import torch
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.onnx, "export", untraced(torch.onnx.export))
-        yield
 
 
 @pytest.fixture

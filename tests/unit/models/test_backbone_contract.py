@@ -7,7 +7,6 @@ from typing import get_args
 import pytest
 import torch
 from tests.fixtures.experiments import SMALL
-from tests.fixtures.untraced import untraced
 
 from wearcast.models.network import ForecastNetwork
 from wearcast.models.spec import Backbone, Inputs, Network
@@ -84,7 +83,6 @@ def test_one_seed_gives_one_network(kind):
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-@untraced
 def test_eight_windows_can_be_learnt_by_heart(kind):
     inputs = SHAPES["plain"]
     network = make_network(kind, inputs)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 import torch
 from tests.fixtures.experiments import SMALL
-from tests.fixtures.untraced import untraced
 from tests.unit.models.test_backbone_contract import NETWORKS, make_batch
 
 from wearcast.models.classes import ClassHead, ClassLoss
@@ -83,7 +82,6 @@ def test_gradients_are_finite_and_reach_every_parameter(kind: str, head: str, co
 
 @pytest.mark.parametrize(("head", "steps"), [("two classes", 60), ("three steps", 150)])
 @pytest.mark.parametrize("kind", NETWORKS)
-@untraced
 def test_eight_windows_can_be_learnt_by_heart(kind: str, head: str, steps: int) -> None:
     network, inputs = make_network(kind, head)
     loss, answer, known = make_answer(head)

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from tests.fixtures.untraced import untraced
 from torch import Tensor
 from torch.nn import functional
 
@@ -253,7 +252,6 @@ def test_deterministic_under_a_seed() -> None:
     assert not torch.equal(states[0], model(*inputs))
 
 
-@untraced
 def test_overfits_eight_windows() -> None:
     """Eight windows are learnt by heart."""
     model, inputs = make_model("static").train(), make_inputs("static", batch=8)

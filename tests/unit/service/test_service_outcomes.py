@@ -118,16 +118,13 @@ def test_a_unit_that_is_asked_for_without_pause_is_kept_once(engine: Engine, ser
     assert given.dropped == 0, "thinned, not dropped"
 
 
-def test_what_does_not_fit_is_dropped_and_counted_and_costs_no_time(engine: Engine, served: Served) -> None:
+def test_what_does_not_fit_is_dropped_and_counted(engine: Engine, served: Served) -> None:
     units = [unit_readings(served.bundle, "pump-1")]
     scored = forecast(served, units, LAYOUTS.of(served))
     given = Given(engine, Keeping(each_s=0.0, buffer=10))
-    began = time.perf_counter()
     for _ in range(1_000):
         given.add(served, units, scored)
-    each = (time.perf_counter() - began) / 1_000
     assert given.dropped == 990
-    assert each < 1e-4, "a tenth of a millisecond even on a busy machine"
 
 
 def test_a_database_that_fails_loses_records_and_nothing_else(
