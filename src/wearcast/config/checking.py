@@ -76,7 +76,7 @@ def complaint(error: ValidationError, model: type[BaseModel], document: Document
     found = _merged([_Finding(details, model, document) for details in real])
     # An unknown key first: where a required key is misspelt, the misspelling is the cause.
     found.sort(key=lambda finding: (finding.type != "extra_forbidden", finding.type == "missing"))
-    first, rest = found[0], found[1:]
+    first, *rest = _once(found)
     if not rest:
         return ConfigError(first.what, where=first.where, hint=first.hint)
     hint = f" ({first.hint})" if first.hint else ""
@@ -97,6 +97,15 @@ def _merged(found: list[_Finding]) -> list[_Finding]:
             twin.expected += [words for words in finding.expected if words not in twin.expected]
             twin.hint = twin.hint or finding.hint
         else:
+            kept.append(finding)
+    return kept
+
+
+def _once(found: list[_Finding]) -> list[_Finding]:
+    """One finding for a value that is read in several places: an ensemble's data set is that of each member too."""
+    kept: list[_Finding] = []
+    for finding in found:
+        if not any(f.where == finding.where and f.trail == finding.trail[-len(f.trail) :] for f in kept):
             kept.append(finding)
     return kept
 

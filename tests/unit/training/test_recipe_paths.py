@@ -168,6 +168,15 @@ def test_a_member_that_asks_for_another_target_or_data_set(tmp_path: Path, own: 
     assert flagged.target.max_rul == 50
 
 
+def test_what_all_members_share_is_complained_about_once():
+    """And what is wrong elsewhere beside it."""
+    with pytest.raises(ConfigError) as caught:
+        load_experiment("cmapss-fd001-ensemble", ("dataset.also=[FD009]", "members.tft.trainer.max_epochs=0"))
+    said = str(caught.value)
+    assert said.count("FD009]: ") == said.count("max_epochs=0: ") == 1
+    assert "and 1 more" in said
+
+
 @pytest.mark.parametrize(
     ("recipe", "assignment", "said"),
     [
