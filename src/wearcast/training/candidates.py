@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Candidate", "Unfit", "find_candidates"]
 
-CHEAPEST_FIRST = ("persistence", "survival", "ridge", "lightgbm", "cnn_bilstm", "informer", "autoformer", "tft")
+CHEAPEST_FIRST = ("persistence", "survival", "ridge", "lightgbm", "cnn_bilstm", "autoformer", "informer", "tft")
 """Kinds of backbones by what their training takes; those not named here come after their likes."""
 
 
