@@ -48,10 +48,15 @@ demo: $(STAMP) ## The main job, end to end, on a simulated fleet
 # One thread a worker: the workers share the cores. Compiled code is kept, whatever the shell says: it is imported often.
 # Lines are counted by slipcover, which costs a twentieth of the time; a tracer of Python 3.11 costs a quarter. It is asked
 # for the bar apart: where there are workers it counts once, and would report nothing after it.
-test: $(STAMP) ## All tests and the coverage bar; ARGS=... for some
+test: $(VENV)/.compiled ## All tests and the coverage bar; ARGS=... for some
 	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/$(if $(ARGS),pytest $(ARGS),python -m slipcover --json --out .coverage.json \
 	  -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal)
 	$(if $(ARGS),,$(BIN)/python -m slipcover --fail-under 95 --out .coverage.json --merge .coverage.json)
+
+# Processes that tests start import the same packages: compiled on all cores, once, instead of by whoever comes first.
+$(VENV)/.compiled: $(STAMP)
+	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true # a package may hold a file that is no Python
+	@touch $@
 
 check: $(STAMP) ## Format, lint, types, import contract, docstrings
 	$(BIN)/ruff format --check .
