@@ -67,10 +67,6 @@ def select(
     place = out or Path("runs") / f"select-{dataset.name.replace('/', '-').lower()}"
     tried = ", ".join(candidate.recipe for candidate in candidates)
     say(f"{len(candidates)} candidates on {dataset.name}, {seconds:g} s in all: {tried}")
-    for key, value in candidates[0].experiment.dataset.model_dump(mode="json", exclude_defaults=True).items():
-        if value != getattr(dataset, key, None):
-            said = f"[{', '.join(map(str, value))}]" if isinstance(value, list) else value
-            say(f"all learn with dataset.{key}={said} (--set dataset.{key}=… for another)")
     found = run_selection(
         candidates, seconds=seconds, out=place, unfit=unfit, folds=folds, seed=seed or 0, say=say, progress=progress,
         workers=workers or threads_at_hand(),

@@ -94,6 +94,7 @@ def select(
     _spare_other_folders(out)
     first = candidates[0].experiment
     fleet = first.dataset.load("train")
+    say(f"learning from {fleet.name}, {fleet.n_units} units")
     question = Question(
         dataset=fleet.name, fingerprint=fleet.fingerprint, target=first.target.model_dump(mode="json"), seed=seed,
         folds=folds,

@@ -125,6 +125,8 @@ def test_what_does_not_fit_is_dropped_and_counted(engine: Engine, served: Served
     for _ in range(1_000):
         given.add(served, units, scored)
     assert given.dropped == 990
+    assert given.written == 0
+    assert rows_in(engine) == [], "to give is not to wait for the database"
 
 
 def test_a_database_that_fails_loses_records_and_nothing_else(

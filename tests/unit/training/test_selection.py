@@ -77,6 +77,7 @@ def test_the_choice_is_explained(found: tuple[Selection, Path, list[str]]):
     assert f"{selection.board.chosen} is chosen: RMSE, capped" in text
     assert "real" in text
     assert "A forecast takes" in text
+    assert said[0] == "learning from simulated train, 8 units"
     assert any(line.startswith("lightgbm: done, ") for line in said)
 
 
