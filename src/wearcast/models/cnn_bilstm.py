@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wearcast.models.lstm import lstm_layer
 from wearcast.models.network import BackboneModule
 from wearcast.models.spec import CnnBiLstm, Inputs
 
@@ -32,14 +33,7 @@ class CnnBiLstmBackbone(BackboneModule):
         )
         # No normalisation between the layers: how large a deviation is, is what tells wear.
         self.dropout = nn.Dropout(spec.dropout)
-        self.lstm = nn.LSTM(
-            spec.channels,
-            spec.hidden,
-            num_layers=spec.n_layers,
-            batch_first=True,
-            bidirectional=True,
-            dropout=spec.dropout if spec.n_layers > 1 else 0.0,
-        )
+        self.lstm = nn.LSTM(spec.channels, spec.hidden, num_layers=spec.n_layers, bidirectional=True)
         self.score = nn.Sequential(nn.Linear(2 * spec.hidden, spec.hidden), nn.Tanh(), nn.Linear(spec.hidden, 1))
         extra = inputs.n_static + inputs.n_known_future * inputs.prediction_length
         self.join = nn.Sequential(
@@ -59,11 +53,12 @@ class CnnBiLstmBackbone(BackboneModule):
             mask = mask[:, first::stride]
             x = functional.silu(convolution(padded).transpose(1, 2))
             x = self.dropout(x) * mask.unsqueeze(2).to(x.dtype)
-        states, _ = self.lstm(x)
-        states = self.dropout(states)
-        score = self.score(states).squeeze(2).masked_fill(~mask, -1e9)
-        pooled = (torch.softmax(score, dim=1).unsqueeze(2) * states).sum(dim=1)
-        parts = [pooled, states[:, -1]]
+        directions = self.lstm.all_weights  # of one layer after another, forward and backward
+        for forward, backward in zip(directions[::2], directions[1::2], strict=True):
+            x = self.dropout(lstm_layer(x, [*forward, *backward])[0])
+        score = self.score(x).squeeze(2).masked_fill(~mask, -1e9)
+        pooled = (torch.softmax(score, dim=1).unsqueeze(2) * x).sum(dim=1)
+        parts = [pooled, x[:, -1]]
         if static is not None:
             parts.append(static)
         if known_future is not None:

@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from wearcast.errors import ConfigError
 from wearcast.models.gating import GatedResidualNetwork, GatedSkip
+from wearcast.models.lstm import lstm_layer
 from wearcast.models.network import BackboneModule, given
 from wearcast.models.variable_selection import VariableSelection
 
@@ -114,10 +115,8 @@ class MaskedLstm(nn.Module):
                 x = functional.dropout(x, self.dropout, self.training)
             if mask is not None:
                 x, inner = self._saturated(x, inner, recurrent, mask, hidden, cell)  # noqa: PLW2901
-            zeros = x.new_zeros(x.shape[0], recurrent.shape[1])
-            state = [(zeros if one is None else one).unsqueeze(0) for one in (hidden, cell)]
-            weights = [inner, recurrent, bias, torch.zeros_like(bias)]
-            x, hidden, cell = torch.lstm(x, state, weights, True, 1, 0.0, self.training, False, True)
+            state = None if hidden is None or cell is None else (hidden.unsqueeze(0), cell.unsqueeze(0))
+            x, hidden, cell = lstm_layer(x, [inner, recurrent, bias, torch.zeros_like(bias)], state)
             ends.append((hidden.squeeze(0), cell.squeeze(0)))
         return x, ends
 
