@@ -15,6 +15,7 @@
         │   ├── BundleCorruptError
         │   └── BundleVersionError
         └── RegistryError
+            ├── NoRegistryError            what is named as one is none, or lets nobody in
             ├── NotRegisteredError         no such model, version or alias
             └── RegistryUnavailableError   it may work a moment later
 
@@ -39,6 +40,7 @@ __all__ = [
     "FormatError",
     "MissingExtraError",
     "ModelError",
+    "NoRegistryError",
     "NotRegisteredError",
     "RegistryError",
     "RegistryUnavailableError",
@@ -132,6 +134,10 @@ class BundleVersionError(BundleError):
 
 class RegistryError(ModelError):
     """The model registry has no such thing, or holds something that cannot be relied on."""
+
+
+class NoRegistryError(RegistryError):
+    """What is named as the model registry is not there, is something else, or does not let us in."""
 
 
 class NotRegisteredError(RegistryError):

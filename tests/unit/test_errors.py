@@ -41,6 +41,7 @@ EXIT_CODES = {
     BundleCorruptError: 4,
     BundleVersionError: 4,
     errors.RegistryError: 4,
+    errors.NoRegistryError: 4,
     errors.NotRegisteredError: 4,
     errors.RegistryUnavailableError: 4,
 }

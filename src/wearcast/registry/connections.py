@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from wearcast.errors import RegistryError, RegistryUnavailableError, require
+from wearcast.errors import NoRegistryError, RegistryError, RegistryUnavailableError, require
 
 __all__ = ["Connect", "postgres", "shown_uri", "spare_foreign", "sqlite", "sqlite_path"]
 
@@ -48,7 +48,7 @@ def sqlite(uri: str, timeout_s: float) -> Connect:
     @contextmanager
     def connect(write: bool) -> Iterator[Execute]:
         if not path.is_file():
-            raise RegistryError(
+            raise NoRegistryError(
                 "there is no registry here yet",
                 where=where,
                 hint="`wearcast registry register BUNDLE` makes one; --registry or WEARCAST_REGISTRY names another",
@@ -78,7 +78,7 @@ def spare_foreign(uri: str) -> None:
     with sqlite(uri, 5.0)(False) as execute:
         names = {row["name"] for row in execute("SELECT name FROM sqlite_master WHERE type = 'table'", ())}
     if names and "experiments" not in names:
-        raise RegistryError(
+        raise NoRegistryError(
             f"the database holds something else: {', '.join(sorted(names)[:5])}",
             where=shown_uri(uri),
             hint="name another file with --registry",
@@ -92,12 +92,12 @@ def _of_sqlite(error: sqlite3.Error, where: str) -> RegistryError:
     if "no such table" in said or "no such column" in said or isinstance(error, IndexError | KeyError):
         return _foreign(said, where)
     if "not a database" in said or "malformed" in said:
-        return RegistryError(f"not a database: {said}", where=where, hint="name another with --registry")
-    return RegistryError(f"the registry cannot be read: {said}", where=where)
+        return NoRegistryError(f"not a database: {said}", where=where, hint="name another with --registry")
+    return NoRegistryError(f"the registry cannot be read: {said}", where=where)
 
 
 def _foreign(said: str, where: str) -> RegistryError:
-    return RegistryError(
+    return NoRegistryError(
         f"the database is not a registry of MLflow 3: {said}",
         where=where,
         hint="name another with --registry; that of an older MLflow is brought up by `mlflow db upgrade URI`",
@@ -142,5 +142,5 @@ def _of_postgres(error: Any, where: str) -> RegistryError:
     if state in ("42P01", "42703"):  # undefined table, undefined column
         return _foreign(said, where)
     if state[:2] in ("28", "3D", "42") or "authentication failed" in said or "does not exist" in said:
-        return RegistryError(f"the registry cannot be opened: {said}", where=where)
+        return NoRegistryError(f"the registry cannot be opened: {said}", where=where)
     return RegistryUnavailableError(f"the registry does not answer: {said}", where=where)

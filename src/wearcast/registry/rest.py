@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import quote, urlsplit
 
-from wearcast.errors import RegistryError, RegistryUnavailableError, require
+from wearcast.errors import NoRegistryError, RegistryError, RegistryUnavailableError, require
 from wearcast.registry.artifacts import BUNDLE_FOLDER, download_bundle
 from wearcast.registry.connections import shown_uri
 from wearcast.registry.records import ModelVersion, RegisteredModel, Run
@@ -46,7 +46,7 @@ class RestStore(Store):
             # Made once: reading the certificates takes longer than a question.
             self._trust = _certificates() if encrypted else False
         except (OSError, self._httpx.InvalidURL) as error:
-            raise RegistryError(f"not a server: {error}", where=shown_uri(uri)) from error
+            raise NoRegistryError(f"not a server: {error}", where=shown_uri(uri)) from error
 
     @property
     def uri(self) -> str:
@@ -200,7 +200,7 @@ class RestStore(Store):
         except ValueError:
             answer = None
         if response.status_code >= 300 or not isinstance(answer, dict):
-            raise RegistryError(
+            raise NoRegistryError(
                 f"the answer is not that of an MLflow server (status {response.status_code})",
                 where=self.uri,
                 hint="give the URL that its own page opens under",
@@ -217,7 +217,7 @@ class RestStore(Store):
             if time.monotonic() > until:
                 raise RegistryUnavailableError(f"no whole answer within {self._timeout_s:g} s", where=self.uri)
             if length > LARGEST_ANSWER:
-                raise RegistryError("the answer is larger than any of MLflow's", where=self.uri)
+                raise NoRegistryError("the answer is larger than any of MLflow's", where=self.uri)
         return b"".join(parts)
 
     @contextmanager
@@ -234,14 +234,14 @@ class RestStore(Store):
         except self._httpx.TimeoutException as error:
             raise RegistryUnavailableError(f"no answer within {self._timeout_s:g} s", where=self.uri) from error
         except self._httpx.UnsupportedProtocol as error:
-            raise RegistryError(f"not a server: {error}", where=self.uri) from error
+            raise NoRegistryError(f"not a server: {error}", where=self.uri) from error
         except self._httpx.HTTPError as error:
             raise RegistryUnavailableError(f"the server does not answer: {error}", where=self.uri) from error
 
     def _refuse(self, response: Any, content: bytes) -> NoReturn:
         status, said = response.status_code, _message(response, content)
         if status in (401, 403):
-            raise RegistryError(
+            raise NoRegistryError(
                 f"the server does not let us in (status {status})",
                 where=self.uri,
                 hint="set MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",

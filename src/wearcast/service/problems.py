@@ -24,6 +24,7 @@ from wearcast.errors import (
     DataError,
     FormatError,
     MissingExtraError,
+    NoRegistryError,
     NotRegisteredError,
     RegistryError,
     RegistryUnavailableError,
@@ -180,6 +181,7 @@ def respond(problem: Problem, request_id: str | None = None) -> Response:
 # The first that fits; where no text is given the error's own is told, without paths.
 _OF_ERROR: tuple[tuple[type[WearcastError], str, str | None, float | None], ...] = (
     (RegistryUnavailableError, "unavailable", "the model registry does not answer", 5),
+    (NoRegistryError, "unavailable", "the model registry cannot be read", 30),
     (NotRegisteredError, "unknown-version", None, None),
     (RegistryError, "conflict", None, None),
     (BundleError, "unavailable", "the model cannot be used", 30),

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.fixtures.deployments import ScriptedRegistry
 
-from wearcast.errors import NotRegisteredError, RegistryError, RegistryUnavailableError, WearcastError
+from wearcast.errors import NoRegistryError, NotRegisteredError, RegistryError, RegistryUnavailableError, WearcastError
 from wearcast.service import promotion
 from wearcast.service.problems import as_problem
 from wearcast.service.settings import Settings
@@ -22,7 +21,7 @@ def test_a_registry_that_is_half_written_is_one_that_does_not_answer(tmp_path: P
         lambda: promotion.promoted(settings, "pumps/1", alias="champion", who="ops", override=None),
         lambda: promotion.rolled_back(settings, "pumps", alias="champion", who="ops", reason=None),
     ):
-        with pytest.raises(RegistryUnavailableError) as raised:
+        with pytest.raises(NoRegistryError) as raised:
             refused()
         problem = as_problem(raised.value)
         assert (problem.slug, problem.status) == ("unavailable", 503)
@@ -30,12 +29,10 @@ def test_a_registry_that_is_half_written_is_one_that_does_not_answer(tmp_path: P
     assert (tmp_path / "registry.db").read_bytes() == content
 
 
-def test_an_error_about_one_version_stays_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(promotion, "open_store", lambda _: ScriptedRegistry({}))
-    with pytest.raises(RegistryError, match="not whole") as raised, promotion._registry(Settings()):
-        raise RegistryError("the bundle is not whole", where=f"pumps/2: {tmp_path}/models/bundle/model.onnx")
-    (fault,) = as_problem(raised.value).faults
-    assert (fault.where, type(raised.value)) == ("pumps/2", RegistryError)
+def test_an_error_about_one_version_stays_what_it_is(tmp_path: Path) -> None:
+    problem = as_problem(RegistryError("the bundle is not whole", where=f"pumps/2: {tmp_path}/bundle/model.onnx"))
+    (fault,) = problem.faults
+    assert (problem.slug, fault.where) == ("conflict", "pumps/2")
 
 
 @pytest.mark.parametrize(
@@ -43,6 +40,7 @@ def test_an_error_about_one_version_stays_what_it_is(tmp_path: Path, monkeypatch
     [
         (NotRegisteredError("pumps has no version 9", hint="there are 1, 2"), "unknown-version", 404),
         (RegistryError("the gate says no"), "conflict", 409),
+        (NoRegistryError("not a database"), "unavailable", 503),
         (RegistryUnavailableError("the server does not answer"), "unavailable", 503),
     ],
 )
