@@ -183,7 +183,7 @@ def test_what_all_members_share_is_complained_about_once():
         (
             "cmapss-fd001-ensemble",
             "members.x.seed=3",
-            r"there is no member 'x' \(its members are trees, cnn_bilstm, tft, autoformer\)",
+            r"there is no member 'x' \(its members are trees, cnn_bilstm, tft, autoformer, informer\)",
         ),
         ("cmapss-fd001-ensemble", "members.tree.seed=3", r"no member 'tree' \(did you mean 'trees'\? its members"),
         ("cmapss-fd001-tft", "members.x.seed=3", r"one model, it has no members \(--set seed="),
