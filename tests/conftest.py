@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 # Each worker and each process that a test starts imports the same libraries: compiled once, they take half as long.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-os.environ.setdefault("TORCH_FAKE_TENSOR_DISPATCH_CACHE", "0")  # to fill it costs an export more than it gives back
 
 # Machines that share their cores stall at random; a deadline an example would only say so. The examples are the same
 # on every run, so that a failure is a fact about the change and not about the day.

@@ -253,10 +253,11 @@ class _Run:
         """Train for two epochs to see what one takes.
 
         Raises:
-            OutOfTime: even that may be too long, by what others took.
+            OutOfTime: so few epochs of all its models would not fit, by what the candidate before took.
         """
         known = [entry.pace for entry in self.board.entries.values() if entry.pace is not None]
-        if known and self.budget.left < known[-1].seconds(PROBE_EPOCHS):
+        rounds = self._rounds(self._missing(candidate.recipe, anew=True))
+        if known and self.budget.left < rounds * known[-1].seconds(PROBE_EPOCHS):
             raise OutOfTime(f"{self.budget.left:.0f} s are left, too few to see how long it would take")
         self.trainer.warm_up()  # what is imported once must not count as part of each training
         experiment = candidate.experiment

@@ -164,6 +164,22 @@ def test_what_does_not_fit_into_the_budget_is_not_begun(tmp_path: Path, monkeypa
     assert stopped.experiment["trainer"]["max_epochs"] == 3  # of 4: what fits
 
 
+def test_nothing_is_probed_where_not_even_probes_of_all_folds_would_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """By the pace of the candidate before: to see how long a larger one takes could take longer than is left."""
+    real = room._Run._probe
+
+    def known(run: room._Run, one: Candidate) -> Pace:
+        return Pace(fixed_seconds=1.0, epoch_seconds=30.0) if one.recipe == "cnn-bilstm" else real(run, one)
+
+    monkeypatch.setattr(room._Run, "_probe", known)
+    three = [candidate("lightgbm"), candidate("cnn_bilstm", epochs=4), candidate("tft", epochs=4)]
+    found = select(three, seconds=100, out=tmp_path, folds=2)
+    assert found.board.entries["tft"].status == "not begun"
+    assert "too few to see how long it would take" in found.board.entries["tft"].note
+
+
 def test_a_candidate_that_fails_is_one_line(tmp_path: Path):
     """The others are chosen from; with none left it is a clear error."""
     bad = candidate("lightgbm", "bad")
