@@ -7,6 +7,7 @@ test units are not read: `select` loads the training split, and nothing in it ca
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -253,14 +254,14 @@ class _Run:
         """Train for two epochs to see what one takes.
 
         Raises:
-            OutOfTime: so few epochs of all its models would not fit, by what the candidate before took.
+            OutOfTime: at the pace of the fastest network so far it would not fit.
         """
-        known = [entry.pace for entry in self.board.entries.values() if entry.pace is not None]
-        rounds = self._rounds(self._missing(candidate.recipe, anew=True))
-        if known and self.budget.left < rounds * known[-1].seconds(PROBE_EPOCHS):
-            raise OutOfTime(f"{self.budget.left:.0f} s are left, too few to see how long it would take")
-        self.trainer.warm_up()  # what is imported once must not count as part of each training
         experiment = candidate.experiment
+        least = max(1, math.ceil(experiment.trainer.max_epochs * LEAST_EPOCHS))
+        known = [entry.pace.seconds(least) for entry in self.board.entries.values() if entry.pace is not None]
+        if known and self.budget.left < self._rounds(self._missing(candidate.recipe, anew=True)) * min(known):
+            raise OutOfTime(f"{self.budget.left:.0f} s are left, too few at the pace of the fastest network so far")
+        self.trainer.warm_up()  # what is imported once must not count as part of each training
         trainer = experiment.trainer.model_copy(update={"max_epochs": PROBE_EPOCHS})
         probe, place = Part("probe", experiment.model_copy(update={"trainer": trainer})), self.work / "probe"
         shutil.rmtree(place, ignore_errors=True)  # of a run that was killed

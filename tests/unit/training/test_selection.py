@@ -177,7 +177,7 @@ def test_nothing_is_probed_where_not_even_probes_of_all_folds_would_fit(
     three = [candidate("lightgbm"), candidate("cnn_bilstm", epochs=4), candidate("tft", epochs=4)]
     found = select(three, seconds=100, out=tmp_path, folds=2)
     assert found.board.entries["tft"].status == "not begun"
-    assert "too few to see how long it would take" in found.board.entries["tft"].note
+    assert "too few at the pace of the fastest network so far" in found.board.entries["tft"].note
 
 
 def test_a_candidate_that_fails_is_one_line(tmp_path: Path):
