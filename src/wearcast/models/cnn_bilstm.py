@@ -33,6 +33,7 @@ class CnnBiLstmBackbone(BackboneModule):
         )
         # No normalisation between the layers: how large a deviation is, is what tells wear.
         self.dropout = nn.Dropout(spec.dropout)
+        # Holds the weights; its layers are run one by one.
         self.lstm = nn.LSTM(spec.channels, spec.hidden, num_layers=spec.n_layers, bidirectional=True)
         self.score = nn.Sequential(nn.Linear(2 * spec.hidden, spec.hidden), nn.Tanh(), nn.Linear(spec.hidden, 1))
         extra = inputs.n_static + inputs.n_known_future * inputs.prediction_length

@@ -6,8 +6,6 @@ window of 96 steps that is two thirds of its time. `torch.compile` would unroll 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -38,19 +36,18 @@ def lstm_layer(
     return outputs, hidden, cell
 
 
-def _operator(x: Tensor, weights: Sequence[Tensor], state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+def _operator(x: Tensor, weights: list[Tensor], state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """The operator of ONNX, which takes time first and the gates in an order of its own."""
     each = [[_reordered(weight) for weight in weights[first : first + 4]] for first in range(0, len(weights), 4)]
     maps = [torch.stack([direction[index] for direction in each]) for index in (0, 1)]
     bias = torch.stack([torch.cat(direction[2:]) for direction in each])
-    directions, batch, d = state[0].shape
-    shapes = (x.shape[1], directions, batch, d), state[0].shape, state[1].shape
+    directions, _, d = state[0].shape
     outputs, hidden, cell = torch.onnx.ops.symbolic_multi_out(
         "LSTM",
         (x.transpose(0, 1), *maps, bias, None, *state),
         {"hidden_size": d, "direction": "bidirectional" if directions == 2 else "forward"},
         dtypes=(x.dtype,) * 3,
-        shapes=shapes,
+        shapes=((x.shape[1], *state[0].shape), state[0].shape, state[1].shape),
     )
     return outputs.permute(2, 0, 1, 3).flatten(2), hidden, cell
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from wearcast.errors import NoRegistryError, RegistryError, RegistryUnavailableError, require
 
-__all__ = ["Connect", "postgres", "shown_uri", "spare_foreign", "sqlite", "sqlite_path"]
+__all__ = ["Connect", "foreign", "postgres", "shown_uri", "spare_foreign", "sqlite", "sqlite_path"]
 
 Execute = Callable[[str, Sequence[object]], list[dict[str, Any]]]
 Connect = Callable[[bool], AbstractContextManager[Execute]]
@@ -90,13 +90,14 @@ def _of_sqlite(error: sqlite3.Error, where: str) -> RegistryError:
     if "locked" in said or "busy" in said:
         return RegistryUnavailableError("the registry is busy: another process writes", where=where)
     if "no such table" in said or "no such column" in said or isinstance(error, IndexError | KeyError):
-        return _foreign(said, where)
+        return foreign(said, where)
     if "not a database" in said or "malformed" in said:
         return NoRegistryError(f"not a database: {said}", where=where, hint="name another with --registry")
     return NoRegistryError(f"the registry cannot be read: {said}", where=where)
 
 
-def _foreign(said: str, where: str) -> RegistryError:
+def foreign(said: str, where: str | None = None) -> NoRegistryError:
+    """What a database is told that is no registry of a version that we read."""
     return NoRegistryError(
         f"the database is not a registry of MLflow 3: {said}",
         where=where,
@@ -140,7 +141,7 @@ def _of_postgres(error: Any, where: str) -> RegistryError:
     said = " ".join(str(error).split())
     state = error.sqlstate or ""
     if state in ("42P01", "42703"):  # undefined table, undefined column
-        return _foreign(said, where)
+        return foreign(said, where)
     if state[:2] in ("28", "3D", "42") or "authentication failed" in said or "does not exist" in said:
         return NoRegistryError(f"the registry cannot be opened: {said}", where=where)
     return RegistryUnavailableError(f"the registry does not answer: {said}", where=where)

@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from wearcast.errors import NoRegistryError, RegistryError
+from wearcast.errors import RegistryError
 from wearcast.registry.artifacts import local_bundle, local_path
-from wearcast.registry.connections import Connect, postgres, shown_uri, sqlite
+from wearcast.registry.connections import Connect, foreign, postgres, shown_uri, sqlite
 from wearcast.registry.records import ModelVersion, RegisteredModel, Run
 from wearcast.registry.store import Store
 
@@ -29,10 +29,7 @@ class Row(dict[str, Any]):
     """A row by column; a column that MLflow has and this database has not makes it a foreign one."""
 
     def __missing__(self, column: str) -> Any:
-        raise NoRegistryError(
-            f"the database is not a registry of MLflow 3: there is no column {column!r}",
-            hint="name another with --registry; that of an older MLflow is brought up by `mlflow db upgrade URI`",
-        )
+        raise foreign(f"there is no column {column!r}")
 
 
 Ask = Callable[..., list[Row]]

@@ -7,7 +7,6 @@ test units are not read: `select` loads the training split, and nothing in it ca
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -230,15 +229,22 @@ class _Run:
 
     def _affordable(self, pace: Pace, epochs: int, models: int) -> int:
         """How many of these epochs each of so many models can have."""
-        rounds = self._rounds(models)
-        within = min(pace.epochs_within(self.budget.left / max(rounds, 1)), epochs)
-        if models and within < max(1, epochs * LEAST_EPOCHS):
+        if not models:
+            return epochs
+        within = self._within(pace, epochs, models)
+        if not within:
+            rounds = self._rounds(models)
             at_once = f", {self.trainer.workers} at once" if rounds < models else ""
             raise OutOfTime(
                 f"it would take about {rounds * pace.seconds(epochs):.0f} s ({_models(models)}{at_once}, {epochs} "
                 f"epochs of {pace.epoch_seconds:.1f} s), {max(self.budget.left, 0):.0f} s are left"
             )
-        return epochs if not models else within
+        return within
+
+    def _within(self, pace: Pace, epochs: int, models: int) -> int:
+        """How many of these epochs each of so many models can have; 0 where that is too few."""
+        within = min(pace.epochs_within(self.budget.left / self._rounds(models)), epochs)
+        return within if within >= max(1, epochs * LEAST_EPOCHS) else 0
 
     def _rounds(self, models: int) -> int:
         """How often all workers train a model each until so many are trained."""
@@ -257,9 +263,9 @@ class _Run:
             OutOfTime: at the pace of the fastest network so far it would not fit.
         """
         experiment = candidate.experiment
-        least = max(1, math.ceil(experiment.trainer.max_epochs * LEAST_EPOCHS))
-        known = [entry.pace.seconds(least) for entry in self.board.entries.values() if entry.pace is not None]
-        if known and self.budget.left < self._rounds(self._missing(candidate.recipe, anew=True)) * min(known):
+        epochs, models = experiment.trainer.max_epochs, self._missing(candidate.recipe, anew=True)
+        known = [entry.pace for entry in self.board.entries.values() if entry.pace is not None]
+        if known and not any(self._within(pace, epochs, models) for pace in known):
             raise OutOfTime(f"{self.budget.left:.0f} s are left, too few at the pace of the fastest network so far")
         self.trainer.warm_up()  # what is imported once must not count as part of each training
         trainer = experiment.trainer.model_copy(update={"max_epochs": PROBE_EPOCHS})

@@ -164,10 +164,8 @@ def test_what_does_not_fit_into_the_budget_is_not_begun(tmp_path: Path, monkeypa
     assert stopped.experiment["trainer"]["max_epochs"] == 3  # of 4: what fits
 
 
-def test_nothing_is_probed_where_not_even_probes_of_all_folds_would_fit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """By the pace of the candidate before: to see how long a larger one takes could take longer than is left."""
+def test_nothing_is_probed_that_would_not_fit_at_the_fastest_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """To see how long a larger network takes could take longer than is left."""
     real = room._Run._probe
 
     def known(run: room._Run, one: Candidate) -> Pace:
