@@ -195,11 +195,8 @@ class RestStore(Store):
                 if absent is not None and _is_absent(response):
                     raise absent()
                 self._refuse(response, content)
-        try:
-            answer = json.loads(content)
-        except ValueError:
-            answer = None
-        if response.status_code >= 300 or not isinstance(answer, dict):
+        answer = _object(content)
+        if response.status_code >= 300 or answer is None:
             raise NoRegistryError(
                 f"the answer is not that of an MLflow server (status {response.status_code})",
                 where=self.uri,
@@ -248,7 +245,8 @@ class RestStore(Store):
             )
         if status >= 500 or status in PASSES:
             raise RegistryUnavailableError(f"the server answers with status {status}: {said}", where=self.uri)
-        raise RegistryError(f"the server refuses (status {status}): {said}", where=self.uri)
+        refused = RegistryError if _is_mlflows(content) else NoRegistryError
+        raise refused(f"the server refuses (status {status}): {said}", where=self.uri)
 
 
 def _certificates() -> ssl.SSLContext:
@@ -272,11 +270,22 @@ def _is_absent(response: Any) -> bool:
 
 
 def _message(response: Any, content: bytes) -> str:
-    try:
-        said = str(json.loads(content)["message"])
-    except (ValueError, KeyError, TypeError):
-        said = response.reason_phrase
+    said = str((_object(content) or {}).get("message", response.reason_phrase))
     return " ".join(said.split())[:300]
+
+
+def _is_mlflows(content: bytes) -> bool:
+    """Whether MLflow says it, which names each error; a page in between, or another server, does not."""
+    return "error_code" in (_object(content) or {})
+
+
+def _object(content: bytes) -> dict[str, Any] | None:
+    """What an answer holds; None if it is no JSON object, or one that is nested without end."""
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _pairs(record: dict[str, Any]) -> dict[str, str]:

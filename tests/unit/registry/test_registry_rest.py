@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.fixtures.http_server import Reply, Server, running_server
 
-from wearcast.errors import RegistryError, RegistryUnavailableError
+from wearcast.errors import NoRegistryError, RegistryError, RegistryUnavailableError
 from wearcast.registry.reading import open_registry, open_store
 
 API = "/api/2.0/mlflow"
@@ -41,11 +41,20 @@ def test_a_status_that_may_pass(server: Server, status: int):
 
 
 @pytest.mark.parametrize("status", [400, 404, 405, 411])
-def test_a_status_that_will_not_pass(server: Server, status: int):
-    server.serve(SEARCH, answer({"message": "no"}, status))
-    with pytest.raises(RegistryError) as caught:
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        ({"error_code": "INVALID_PARAMETER_VALUE", "message": "no"}, RegistryError),
+        ({"message": "no"}, NoRegistryError),
+        (["no"], NoRegistryError),
+    ],
+    ids=["of MLflow", "of another server", "no object"],
+)
+def test_a_status_that_will_not_pass(server: Server, status: int, reply: Any, error: type[RegistryError]):
+    server.serve(SEARCH, answer(reply, status))
+    with pytest.raises(RegistryError, match=f"refuses .status {status}") as caught:
         open_registry(server.url).models()
-    assert type(caught.value) is RegistryError
+    assert type(caught.value) is error
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -60,6 +69,7 @@ def test_who_is_not_let_in_is_told_how(server: Server, status: int):
     [
         Reply(b"<html>hello</html>", 200, {"Content-Type": "text/html"}),
         answer([1, 2]),
+        Reply(b'{"a":' * 100_000, 200, {"Content-Type": "application/json"}),
         answer({}, 302, Location="http://127.0.0.1:1/"),
         Reply(b"", 204),
     ],
