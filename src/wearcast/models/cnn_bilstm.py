@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wearcast.models.dropout import Dropout
 from wearcast.models.lstm import lstm_layer
 from wearcast.models.network import BackboneModule
 from wearcast.models.spec import CnnBiLstm, Inputs
@@ -32,14 +33,12 @@ class CnnBiLstmBackbone(BackboneModule):
             for a, b, stride in zip(widths, widths[1:], spec.strides, strict=False)
         )
         # No normalisation between the layers: how large a deviation is, is what tells wear.
-        self.dropout = nn.Dropout(spec.dropout)
+        self.dropout = Dropout(spec.dropout)
         # Holds the weights; its layers are run one by one.
         self.lstm = nn.LSTM(spec.channels, spec.hidden, num_layers=spec.n_layers, bidirectional=True)
         self.score = nn.Sequential(nn.Linear(2 * spec.hidden, spec.hidden), nn.Tanh(), nn.Linear(spec.hidden, 1))
         extra = inputs.n_static + inputs.n_known_future * inputs.prediction_length
-        self.join = nn.Sequential(
-            nn.Linear(4 * spec.hidden + extra, 2 * spec.hidden), nn.SiLU(), nn.Dropout(spec.dropout)
-        )
+        self.join = nn.Sequential(nn.Linear(4 * spec.hidden + extra, 2 * spec.hidden), nn.SiLU(), Dropout(spec.dropout))
         self.d_state = 2 * spec.hidden
 
     def forward(
