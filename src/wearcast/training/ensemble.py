@@ -245,8 +245,10 @@ def _weights(
     near = near if near.any() else ~near
     errors = np.stack([task.errors(raw[near], fleet, rows[near]) for raw in said.values()])
     _, unit, count = np.unique(fleet.row_unit[rows[near]], return_inverse=True, return_counts=True)
-    choose = stacked_weights if ensemble.combine == "stacked" else inverse_error_weights
-    return dict(zip(said, choose(errors, 1 / count[unit]).tolist(), strict=True))
+    alike = 1 / count[unit]
+    stacked = ensemble.combine == "stacked"
+    weights = stacked_weights(errors, alike, unit) if stacked else inverse_error_weights(errors, alike)
+    return dict(zip(said, weights.tolist(), strict=True))
 
 
 def _figures(task: Task, raw: NDArray[Any], fleet: Fleet, rows: NDArray[np.int64]) -> dict[str, float]:

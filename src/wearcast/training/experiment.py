@@ -197,7 +197,8 @@ class Ensemble(Strict):
     combine: Literal["mean", "weighted", "stacked"] = Field(
         "stacked",
         description="'mean': all members count alike; 'weighted': by the inverse of their mean squared error on units "
-        "that they had not seen; 'stacked': the weights under which the pooled error is least there.",
+        "that they had not seen; 'stacked': the weights under which the pooled error is least there, pulled towards "
+        "'weighted' as far as that helps.",
     )
     split: SplitSpec = Field(SplitSpec(), description="As many folds as validation_share goes into 1.")
     calibration: Calibration = Calibration()
