@@ -15,7 +15,7 @@ ROOM = "wearcast.evaluation"
 def rendered(**content: object) -> str:
     """The page of a judged forecast with almost nothing in it."""
     said = {"title": "t", "kicker": "k", "summary": [], "pictures": [], "pictures_in_pairs": False, "figures": []}
-    record = {"split": "test", "seed": 1, "trained_on": False}
+    record = {"split": "test", "seed": 1, "trained_on": ()}
     e = {"fleet": {"n_units": 1}, "n_windows": 1, "record": record, "truth_note": ""}
     return page(
         ROOM, "judged.html.j2", **{**said, "e": e, "confusion": None, "card": [], "experiment": None, **content}

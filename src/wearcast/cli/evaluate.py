@@ -85,8 +85,9 @@ def fleet_to_judge(bundle: Bundle, source: str | None, columns: MappingFlags, sp
     for note in fleet.notes:
         say(f"{fleet.name}: {note.message}")
     if seen := bundle.manifest.data.units_seen(fleet):
-        how_many = "the units" if len(seen) == fleet.n_units else f"{len(seen)} of {fleet.n_units} units"
-        say(f"warning: {bundle.manifest.model} was trained on {how_many} of {fleet.name}; the figures flatter it")
+        some = ", ".join(map(str, seen[:3])) + (", …" if len(seen) > 3 else "")
+        which = "the units" if len(seen) == fleet.n_units else f"{len(seen)} of {fleet.n_units} units ({some})"
+        say(f"warning: {bundle.manifest.model} was trained on {which} of {fleet.name}; the figures flatter it")
     return fleet, chosen
 
 

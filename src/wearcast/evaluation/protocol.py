@@ -129,7 +129,7 @@ class Record:
         split: which split of it.
         target: kind of target.
         seed: seed of the training.
-        trained_on: whether the model was trained on units of this fleet, so that figures here flatter it.
+        trained_on: units of this fleet that the model was trained on, so that figures here flatter it.
     """
 
     bundle: str
@@ -138,7 +138,7 @@ class Record:
     split: str
     target: str
     seed: int
-    trained_on: bool
+    trained_on: tuple[UnitId, ...]
 
     @classmethod
     def of(cls, bundle: Forecaster, fleet: Fleet, split: str, seed: int | None) -> Record:
@@ -151,7 +151,7 @@ class Record:
             split=split,
             target=manifest.target.kind,
             seed=manifest.seed if seed is None else seed,
-            trained_on=bool(manifest.data.units_seen(fleet)),
+            trained_on=manifest.data.units_seen(fleet),
         )
 
 
@@ -295,7 +295,8 @@ class Evaluation(Record):
             "n_windows": len(self.forecast),
             "seed": self.seed,
             "metrics": dict(self.metrics),
-            "trained_on_this_data": self.trained_on,
+            "trained_on_this_data": bool(self.trained_on),
+            "units_trained_on": list(self.trained_on),
             "protocol": self.protocol,
             "protocol_note": self.protocol_note,
             "truth": self.truth,

@@ -186,7 +186,8 @@ def test_training_data_are_recognised():
     for learnt in (fleet, one):
         data = DataRecord.of(learnt, train=learnt.units, validation=(), rows=learnt.n_rows)
         seen = Oracle(lives, manifest=SimpleManifest(data=data))
-        assert evaluate(seen, fleet).to_dict()["trained_on_this_data"] is True
+        told = evaluate(seen, fleet).to_dict()
+        assert (told["trained_on_this_data"], told["units_trained_on"]) == (True, list(learnt.units))
         assert evaluate(seen, fleet.select(fleet.units[1:])).to_dict()["trained_on_this_data"] is (learnt is fleet)
     assert evaluate(Oracle(lives), fleet).to_dict()["trained_on_this_data"] is False
 
