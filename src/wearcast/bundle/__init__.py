@@ -22,7 +22,7 @@ from wearcast.bundle.folder import (
     read_checksums,
     write_bundle,
 )
-from wearcast.bundle.loaded import Bundle, load_bundle
+from wearcast.bundle.loaded import Bundle, load_bundle, pooled_engine
 from wearcast.bundle.manifest import (
     SCHEMA_VERSION,
     DataRecord,
@@ -50,6 +50,7 @@ __all__ = [
     "Parity",
     "check_place",
     "load_bundle",
+    "pooled_engine",
     "read_checksums",
     "write_bundle",
 ]

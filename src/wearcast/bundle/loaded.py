@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +16,12 @@ from wearcast.bundle.folder import GRAPH, HISTORY, MANIFEST, MODELS, check_sums,
 from wearcast.bundle.manifest import EnsembleManifest, ModelManifest, read_manifest
 from wearcast.errors import BundleCorruptError, BundleError
 from wearcast.forecast import Forecast
-from wearcast.inference import Engine, OnnxSession, PooledEngine
+from wearcast.inference import Engine, OnnxSession, Output, PooledEngine
 from wearcast.inference.engine import columns_read
 from wearcast.readings import History
 from wearcast.schema import TimeUnit
 
-__all__ = ["Bundle", "load_bundle"]
+__all__ = ["Bundle", "load_bundle", "pooled_engine"]
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,7 @@ class Bundle:
         """The loaded forecasting path."""
         m = self.manifest
         if isinstance(m, EnsembleManifest):
-            engines = tuple(engine for model in self.models if isinstance(engine := model.engine, Engine))
-            return PooledEngine(engines, tuple(record.weight for record in m.models), m.output, m.model)
+            return pooled_engine(self.models, [record.weight for record in m.models], m.output, m.model)
         return Engine(
             preprocessing=m.preprocessing,
             window=m.window,
@@ -112,6 +111,15 @@ class Bundle:
         """Metrics of each epoch; empty for models without epochs."""
         path = self.path / HISTORY
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
+def pooled_engine(
+    models: Sequence[Bundle], weights: Sequence[float], output: Output, name: str = "unnamed"
+) -> PooledEngine:
+    """The models of an ensemble as one; those that count for nothing are neither loaded nor run."""
+    counted = [(model.engine, weight) for model, weight in zip(models, weights, strict=True) if weight > 0]
+    engines = tuple(engine for engine, _ in counted if isinstance(engine, Engine))
+    return PooledEngine(engines, tuple(weight for _, weight in counted), output, name)
 
 
 def load_bundle(path: str | Path, *, threads: int | None = None) -> Bundle:

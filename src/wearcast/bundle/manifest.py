@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, field_validator
 
 from wearcast.config import Strict
 from wearcast.errors import BundleVersionError
@@ -115,6 +116,13 @@ class EnsembleManifest(_Described):
     kind: Literal["ensemble"] = "ensemble"
     models: tuple[ModelRecord, ...] = Field(min_length=1)
     members: dict[str, dict[str, float]] = Field(description="Weight and held-out figures of each member.")
+
+    @field_validator("models")
+    @classmethod
+    def _share_one(cls, models: tuple[ModelRecord, ...]) -> tuple[ModelRecord, ...]:
+        if not math.isclose(total := sum(model.weight for model in models), 1.0, abs_tol=1e-3):
+            raise ValueError(f"the weights of the models sum to {total:g}, not to 1")
+        return models
 
 
 Manifest = Annotated[ModelManifest | EnsembleManifest, Field(discriminator="kind")]

@@ -20,6 +20,7 @@ from wearcast.bundle import (
     DataRecord,
     EnsembleManifest,
     ModelRecord,
+    pooled_engine,
     write_bundle,
 )
 from wearcast.errors import FleetError
@@ -159,8 +160,8 @@ def write_ensemble(pooled: Pooled, root: Path) -> None:
         ModelRecord(folder=part.folder, member=part.member, weight=weights[part.member] / _runs(part.member, parts))
         for part in parts
     )
-    engines = tuple(engine for one in pooled.fitted if isinstance(engine := one.bundle.engine, Engine))
-    whole = PooledEngine(engines, tuple(record.weight for record in records), pooled.output)
+    bundles = [one.bundle for one in pooled.fitted]
+    whole = pooled_engine(bundles, [record.weight for record in records], pooled.output)
     members = {
         name: {"weight": weights[name], **_figures(task, raw, fleet, rows), **_cost(name, pooled.fitted, fleet)}
         for name, raw in pooled.said.items()

@@ -15,7 +15,8 @@ from tests.fixtures.experiments import make_experiment
 from tests.fixtures.fleets import make_fleet
 
 from wearcast import load_bundle, train
-from wearcast.bundle import EnsembleManifest
+from wearcast.bundle import EnsembleManifest, pooled_engine
+from wearcast.bundle.manifest import read_manifest
 from wearcast.errors import BundleCorruptError, TrainingError
 from wearcast.evaluation import evaluate
 from wearcast.target import RulTarget
@@ -56,6 +57,22 @@ def test_the_weights_are_those_of_the_members_and_sum_to_one(ensemble: TrainedEn
         assert sum(of_models) == pytest.approx(figures["weight"])
         assert figures["latency_ms"] > 0
     assert manifest.training["models"] == len(manifest.models) == 3
+
+
+def test_a_model_that_counts_for_nothing_is_not_run(ensemble: TrainedEnsemble):
+    models = ensemble.bundle.models
+    some = pooled_engine(models, [0.0, *[1 / (len(models) - 1)] * (len(models) - 1)], ensemble.manifest.output)
+    rest = pooled_engine(models[1:], [1 / (len(models) - 1)] * (len(models) - 1), ensemble.manifest.output)
+    assert len(some.engines) == len(models) - 1
+    found, expected = (engine.forecast(ensemble.fleet) for engine in (some, rest))
+    assert found.to_frame().equals(expected.to_frame())
+
+
+def test_weights_of_models_that_do_not_sum_to_one_are_refused(ensemble: TrainedEnsemble):
+    record = json.loads((ensemble.bundle.path / "bundle.json").read_text())
+    record["models"] = [{**model, "weight": 0.0} for model in record["models"]]
+    with pytest.raises(ValueError, match="the weights of the models sum to 0, not to 1"):
+        read_manifest(record, ensemble.bundle.path)
 
 
 def test_stacked_is_no_worse_than_its_best_member_on_what_was_not_seen(ensemble: TrainedEnsemble):
