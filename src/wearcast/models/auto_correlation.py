@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wearcast.models.correlation_spectrum import LONGEST, Projections, Waves, correlated
-from wearcast.models.decomposition import RealSteps
+from wearcast.models.decomposition import RealSteps, zero_padding
 
 __all__ = ["AutoCorrelation", "aggregate", "correlation", "correlation_by_fft", "number_of_delays"]
 
@@ -77,8 +77,8 @@ def correlation(query: Tensor, key: Tensor, steps: RealSteps | None) -> Tensor:
     if steps is None:
         return open_ended[:, :, :length] + open_ended[:, :, length:]
     delay = torch.arange(length, device=query.device)
-    around = (2 * length + delay - steps.number.unsqueeze(1)).clamp(max=2 * length - 1)
-    return open_ended[:, :, :length] + open_ended.gather(2, around.unsqueeze(1).expand(-1, query.shape[1], -1))
+    around = (2 * length + delay - steps.number).clamp(max=2 * length - 1)
+    return open_ended[:, :, :length] + open_ended.gather(2, around.expand(-1, query.shape[1], -1))
 
 
 def aggregate(value: Tensor, delay: Tensor, weight: Tensor, steps: RealSteps | None) -> Tensor:
@@ -97,7 +97,7 @@ def aggregate(value: Tensor, delay: Tensor, weight: Tensor, steps: RealSteps | N
         seen = time.view(-1, 1, 1) + delay.unsqueeze(1)  # (batch, length, heads, delays)
         seen = torch.where(seen >= length, seen - length, seen)
     else:
-        first, count = steps.first.view(-1, 1, 1, 1), steps.number.view(-1, 1, 1, 1)
+        first, count = steps.first.unsqueeze(3), steps.number.unsqueeze(3)
         seen = (time.view(1, -1, 1, 1) - first).clamp(min=0) + delay.unsqueeze(1)
         seen = torch.where(seen >= count, seen - count, seen) + first
     start = torch.arange(batch, device=value.device) * length
@@ -139,25 +139,21 @@ class AutoCorrelation(nn.Module):
         self.register_buffer("to_spectrum", waves.spectrum, persistent=False)
         self.register_buffer("to_steps", waves.steps, persistent=False)
 
-    def forward(self, series: Tensor, other: Tensor, steps: RealSteps | None, other_mask: Tensor | None) -> Tensor:
+    def forward(self, series: Tensor, other: Tensor, steps: RealSteps | None, other_steps: RealSteps | None) -> Tensor:
         """Join.
 
         Args:
             series: queries, `(batch, length, d_model)`.
             other: keys and values, `(batch, any, d_model)`.
             steps: real steps of the queries.
-            other_mask: real steps of `other`, `(batch, any)`; None if all are.
+            other_steps: real steps of `other`.
         """
-        if steps is None and other_mask is None and self._by_spectrum(series):
+        if steps is None and other_steps is None and self._by_spectrum(series):
             maps = Projections(*(p for layer in (self.query, self.key_value, self.output) for p in layer.parameters()))
             waves = Waves(self.to_spectrum, self.to_steps)
             return correlated(series, None if other is series else other, maps, waves, self.n_heads, self._best)
-        query = self.query(series)
-        key_value = self.key_value(other)
-        if steps is not None:
-            query = query * steps.mask.unsqueeze(2).to(query.dtype)
-        if other_mask is not None:
-            key_value = key_value * other_mask.unsqueeze(2).to(key_value.dtype)
+        query = zero_padding(self.query(series), steps)
+        key_value = zero_padding(self.key_value(other), other_steps)
         missing = series.shape[1] - other.shape[1]
         if missing != 0:  # a negative number cuts
             key_value = functional.pad(key_value, (0, 0, missing, 0))
@@ -185,23 +181,23 @@ class AutoCorrelation(nn.Module):
             return delay, torch.softmax(likeness.gather(2, delay), dim=2)
         likeness = correlation(query, key, steps)
         time = torch.arange(likeness.shape[2], device=likeness.device)
-        possible = (time < steps.number.unsqueeze(1)).unsqueeze(1)
-        likeness = likeness * possible.to(likeness.dtype)
-        delay = self._best(likeness, possible)
-        allowed = time[: self.most_delays] < self.n_delays[steps.number].unsqueeze(1)
-        weight = torch.softmax(likeness.gather(2, delay).masked_fill(~allowed.unsqueeze(1), float("-inf")), dim=2)
-        return torch.minimum(delay, steps.number.view(-1, 1, 1) - 1), weight
+        impossible = time >= steps.number
+        likeness = likeness.masked_fill(impossible, 0.0)
+        delay = self._best(likeness, impossible)
+        too_many = time[: self.most_delays] >= self.n_delays[steps.number]
+        weight = torch.softmax(likeness.gather(2, delay).masked_fill(too_many, float("-inf")), dim=2)
+        return torch.minimum(delay, steps.number - 1), weight
 
     def _by_spectrum(self, series: Tensor) -> bool:
         """Whether it pays, and nothing is traced: a graph for export or compilation takes the diagonals."""
         plain = series.dtype == torch.float32 and not torch.is_autocast_enabled(series.device.type)
         return plain and series.shape[1] == self.to_spectrum.shape[1] and not torch.compiler.is_compiling()
 
-    def _best(self, likeness: Tensor, possible: Tensor | None = None) -> Tensor:
+    def _best(self, likeness: Tensor, impossible: Tensor | None = None) -> Tensor:
         """The delays of highest likeness, `(batch, heads, delays)`."""
         likeness = likeness.detach()
         scale = TIE * likeness.abs().amax(dim=2, keepdim=True)
         likeness = likeness - scale * torch.arange(likeness.shape[2], device=likeness.device)
-        if possible is not None:
-            likeness = likeness.masked_fill(~possible, float("-inf"))
+        if impossible is not None:
+            likeness = likeness.masked_fill(impossible, float("-inf"))
         return likeness.topk(self.most_delays, dim=2).indices

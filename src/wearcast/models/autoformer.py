@@ -34,6 +34,7 @@ from wearcast.models.decomposition import (
     SeriesDecomposition,
     mean_over_time,
     real_steps,
+    zero_padding,
 )
 from wearcast.models.dropout import Dropout
 from wearcast.models.embedding import CircularConvolution, SequenceEmbedding
@@ -73,8 +74,7 @@ class EncoderLayer(nn.Module):
 
     def forward(self, x: Tensor, steps: RealSteps | None) -> tuple[Tensor, Tensor | None]:
         """Season, and the trend that was taken away if it is to be kept."""
-        mask = None if steps is None else steps.mask
-        x = x + self.dropout(self.correlate(x, x, steps, mask))
+        x = x + self.dropout(self.correlate(x, x, steps, steps))
         season = self.decompose.season(x, steps)
         added = self.feed_forward(season)
         season = self.decompose.season(season + added, steps)
@@ -94,13 +94,12 @@ class DecoderLayer(nn.Module):
         self.dropout = Dropout(spec.dropout)
 
     def forward(
-        self, x: Tensor, steps: RealSteps | None, past: Tensor, past_mask: Tensor | None
+        self, x: Tensor, steps: RealSteps | None, past: Tensor, past_steps: RealSteps | None
     ) -> tuple[Tensor, Tensor]:
         """Season `(batch, time, d_model)`, and what it adds to the trend, `(batch, time, n_trend)`."""
-        mask = None if steps is None else steps.mask
-        x = x + self.dropout(self.correlate(x, x, steps, mask))
+        x = x + self.dropout(self.correlate(x, x, steps, steps))
         season = self.decompose.season(x, steps)
-        joined = self.dropout(self.correlate_past(season, past, steps, past_mask))
+        joined = self.dropout(self.correlate_past(season, past, steps, past_steps))
         season = self.decompose.season(season + joined, steps)
         added = self.feed_forward(season)
         season = self.decompose.season(season + added, steps)
@@ -184,7 +183,8 @@ class AutoformerBackbone(BackboneModule):
         """State of each window, `(batch, d_state)`; see `BackboneModule.forward`."""
         if self.decodes:
             return self.decode(past, mask, static, known_future)[:, -1]
-        past, steps = past.masked_fill(~mask.unsqueeze(2), 0.0), real_steps(mask)
+        steps = real_steps(mask)
+        past = zero_padding(past, steps)
         season, trends = self._encode(past, None, steps, static)
         state: Tensor = self.pool(past, season, trends, steps)
         return state
@@ -201,39 +201,38 @@ class AutoformerBackbone(BackboneModule):
             return super().decode(past, mask, static, known_future)
         if self.n_marks:
             given(known_future, self.n_marks, "known-future")
-        past, steps = past.masked_fill(~mask.unsqueeze(2), 0.0), real_steps(mask)
+        steps = real_steps(mask)
+        past = zero_padding(past, steps)
         past, marks = self.parts.split(past)
         level = mean_over_time(past, steps) if self.centred else None
         if level is not None:
-            past = (past - level).masked_fill(~mask.unsqueeze(2), 0.0)
+            past = zero_padding(past - level, steps)
         encoded, _ = self._encode(past, marks, steps, static)
         season, trend = self.decompose(past, steps)
         label = past.shape[1] - self.n_label
         if marks is not None and known_future is not None:
             known_future = torch.cat([marks[:, label:], known_future], dim=1)
         ahead = (0, 0, 0, self.horizon)
-        trend = torch.cat([trend[:, label:], self._ahead(past, mask, steps)], dim=1)
+        trend = torch.cat([trend[:, label:], self._ahead(past, steps)], dim=1)
         season = functional.pad(season[:, label:], ahead)
         decoder_steps = None
         if steps is not None:
-            seen = functional.pad(mask[:, label:], ahead[2:], value=True)
-            decoder_steps = RealSteps(seen, (steps.first - label).clamp(min=0), seen.sum(dim=1))
-            season = season * seen.unsqueeze(2).to(season.dtype)
+            decoder_steps = RealSteps.of(functional.pad(mask[:, label:], ahead[2:], value=True))
+            season = zero_padding(season, decoder_steps)
         season = self.embed_decoder(season, known_future if self.n_marks else None, static)
         for layer in self.decoder:
-            season, added = layer(season, decoder_steps, encoded, None if steps is None else mask)
+            season, added = layer(season, decoder_steps, encoded, steps)
             trend = trend + added
         season = self.decoder_norm(season, decoder_steps)
         states = torch.cat([season, trend], dim=2)[:, -self.horizon :]
         return states if level is None else torch.cat([states, level.expand(-1, self.horizon, -1)], dim=2)
 
-    def _ahead(self, past: Tensor, mask: Tensor, steps: RealSteps | None) -> Tensor:
+    def _ahead(self, past: Tensor, steps: RealSteps | None) -> Tensor:
         """How the trend begins over the horizon, `(batch, horizon, n_values)`."""
         mean = mean_over_time(past, steps)
         if self.go_on is None:
             return mean.expand(-1, self.horizon, -1)
-        deviation = (past - mean) * mask.unsqueeze(2).to(past.dtype)
-        return mean + torch.matmul(self.go_on.weight, deviation)
+        return mean + torch.matmul(self.go_on.weight, zero_padding(past - mean, steps))
 
     def levels_of(self, channel: int) -> tuple[int, ...]:
         """Where the state holds the trend of a past channel, and its level if that was taken away."""

@@ -19,34 +19,57 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-__all__ = ["RealSteps", "SeasonalNorm", "SeriesDecomposition", "averaging_matrix", "mean_over_time", "real_steps"]
+__all__ = [
+    "RealSteps",
+    "SeasonalNorm",
+    "SeriesDecomposition",
+    "averaging_matrix",
+    "mean_over_time",
+    "real_steps",
+    "zero_padding",
+]
 
 
 class RealSteps(NamedTuple):
-    """Which steps of left-padded series are real."""
+    """Which steps of left-padded series are real, and what follows from that: every layer asks for it."""
 
     mask: Tensor
     """`(batch, time)` bool."""
+    real: Tensor
+    """`(batch, time, 1)` bool."""
+    padded: Tensor
+    """`(batch, time, 1)` bool."""
     first: Tensor
-    """`(batch,)` int, position of the first real step."""
+    """`(batch, 1, 1)` int, position of the first real step."""
     number: Tensor
-    """`(batch,)` int."""
+    """`(batch, 1, 1)` int."""
+    share: Tensor
+    """`(batch, 1, time)`, of each step in a mean over the real ones."""
+
+    @classmethod
+    def of(cls, mask: Tensor) -> RealSteps:
+        """Of `(batch, time)` bool."""
+        real, number = mask.unsqueeze(2), mask.sum(dim=1).view(-1, 1, 1)
+        return cls(mask, real, ~real, mask.shape[1] - number, number, mask.unsqueeze(1) / number)
 
 
 def real_steps(mask: Tensor) -> RealSteps | None:
     """The real steps, or None if it is known that all are: what is exported or compiled must not depend on that."""
     if mask.device.type == "cpu" and not torch.compiler.is_compiling() and bool(mask.all()):
         return None
-    count = mask.sum(dim=1)
-    return RealSteps(mask, mask.shape[1] - count, count)
+    return RealSteps.of(mask)
+
+
+def zero_padding(x: Tensor, steps: RealSteps | None) -> Tensor:
+    """`(batch, time, n)` with 0 where padded."""
+    return x if steps is None else x.masked_fill(steps.padded, 0.0)
 
 
 def mean_over_time(x: Tensor, steps: RealSteps | None) -> Tensor:
     """Mean of `(batch, time, n)` over the real steps, `(batch, 1, n)`."""
     if steps is None:
         return x.mean(dim=1, keepdim=True)
-    weight = steps.mask.to(x.dtype) / steps.number.unsqueeze(1)
-    return torch.bmm(weight.unsqueeze(1), x)
+    return torch.bmm(steps.share, x)
 
 
 def averaging_matrix(length: int, width: int) -> Tensor:
@@ -81,8 +104,7 @@ class SeriesDecomposition(nn.Module):
             return alone
         x = x - x[:, -1:]
         if steps is not None:
-            at = steps.first.view(-1, 1, 1).expand(-1, 1, x.shape[2])
-            x = torch.where(steps.mask.unsqueeze(2), x, x.gather(1, at))
+            x = torch.where(steps.real, x, x.gather(1, steps.first.expand(-1, 1, x.shape[2])))
         return torch.matmul(self.without_average, x)
 
 

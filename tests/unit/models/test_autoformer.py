@@ -104,7 +104,7 @@ def test_auto_correlation_is_the_papers(n_heads: int, padded: bool) -> None:
     layer = AutoCorrelation(6, n_heads, LENGTH, factor=1.7)
     x = torch.randn(5, LENGTH, 6)
     mask = padded_mask(5) if padded else torch.ones(5, LENGTH, dtype=torch.bool)
-    found = layer(x, x, real_steps(mask), mask if padded else None).detach()
+    found = layer(x, x, real_steps(mask), real_steps(mask)).detach()
     for row in range(5):
         series = x[row, mask[row]]
         query, (key, value) = layer.query(series), layer.key_value(series).chunk(2, dim=1)

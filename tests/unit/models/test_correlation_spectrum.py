@@ -22,10 +22,10 @@ def test_the_matrices_are_the_real_fourier_transform_and_its_inverse(length: int
 
 def all_of(layer: AutoCorrelation, series: Tensor, other: Tensor, steps: RealSteps | None) -> list[Tensor]:
     """What the layer says, and the gradients of its inputs and weights, those of the biases last."""
-    mask = None if steps is None else torch.ones(other.shape[:2], dtype=torch.bool)
+    others = None if steps is None else RealSteps.of(torch.ones(other.shape[:2], dtype=torch.bool))
     weights = dict(layer.named_parameters())
     inputs = [series] if other is series else [series, other]
-    said = layer(series, other, steps, mask)
+    said = layer(series, other, steps, others)
     direction = torch.randn(said.shape, generator=torch.Generator().manual_seed(1))
     named = [weights[name] for name in sorted(weights, key=lambda name: (name.endswith("bias"), name))]
     return [said, *torch.autograd.grad(said, [*inputs, *named], direction)]
@@ -39,9 +39,7 @@ def test_a_series_without_padding_is_joined_as_by_diagonals(n_heads: int, length
     layer = AutoCorrelation(8, n_heads, length, factor=2.0)
     series = torch.randn(5, length, 8, requires_grad=True)
     other = series if others is None else torch.randn(5, others, 8, requires_grad=True)
-    every = RealSteps(
-        torch.ones(5, length, dtype=torch.bool), torch.zeros(5, dtype=torch.long), torch.full((5,), length)
-    )
+    every = RealSteps.of(torch.ones(5, length, dtype=torch.bool))
     for fast, plain in zip(all_of(layer, series, other, None), all_of(layer, series, other, every), strict=True):
         torch.testing.assert_close(fast, plain, atol=2e-5, rtol=1e-4)
 
