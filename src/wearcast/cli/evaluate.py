@@ -80,13 +80,13 @@ def fleet_to_judge(bundle: Bundle, source: str | None, columns: MappingFlags, sp
     """The units that a bundle is judged on and which split they are; what is noteworthy of them is said."""
     from wearcast.cli.output import say
     from wearcast.cli.sources import fleet_for_bundle
+    from wearcast.datasets.quality.findings import some
 
     fleet, chosen = fleet_for_bundle(bundle, source, columns, split, truth=True)
     for note in fleet.notes:
         say(f"{fleet.name}: {note.message}")
     if seen := bundle.manifest.data.units_seen(fleet):
-        some = ", ".join(map(str, seen[:3])) + (", …" if len(seen) > 3 else "")
-        which = "the units" if len(seen) == fleet.n_units else f"{len(seen)} of {fleet.n_units} units ({some})"
+        which = "the units" if len(seen) == fleet.n_units else f"{len(seen)} of {fleet.n_units} units ({some(seen, 3)})"
         say(f"warning: {bundle.manifest.model} was trained on {which} of {fleet.name}; the figures flatter it")
     return fleet, chosen
 
